@@ -5,6 +5,7 @@ To Python, ``True`` is an ``int``, but users who pass it as a number have made a
 
 from __future__ import annotations
 
+from math import inf
 from numbers import Real
 from typing import TypeGuard
 
@@ -53,8 +54,33 @@ def check_int(name: str, value: object, least: int | None = None, most: int | No
     return value
 
 
+def check_seconds(
+    name: str, value: object, *, above_zero: bool = False, most: float | None = None
+) -> float:
+    """Check a duration: a finite number of seconds that is not negative.
+
+    :param name: the name of the value, for messages.
+    :param above_zero: whether it must not be 0 either.
+    :param most: the maximum; None for none.
+    :returns: it in seconds.
+    :raises TypeError: if it is not a number.
+    :raises ValueError: if it is outside the limits.
+    """
+    if most is not None:
+        allowed = f"from 0 to {most:g}"
+    else:
+        allowed = "above 0" if above_zero else "of 0 or more"
+    problem = f"{name} must be a number of seconds {allowed}, not {value!r}"
+    if not is_number(value):
+        raise TypeError(problem)
+    seconds = float(value)
+    if not 0 <= seconds < inf or (above_zero and seconds == 0) or (most or inf) < seconds:
+        raise ValueError(problem)
+    return seconds
+
+
 def check_timeout(name: str, value: object) -> float | None:
-    """Check a time-out.
+    """Check a time-out, which may be over already.
 
     :param name: the name of the value, for messages.
     :returns: it in seconds; None for no limit.

@@ -140,9 +140,6 @@ def user_id() -> int | None:
 
 # -- processes and signals
 
-FORKS: Final = hasattr(os, "fork") and hasattr(os, "register_at_fork")
-"""Whether programs may fork this process."""
-
 
 def after_fork_in_child(call: Callable[[], object]) -> None:
     """Have something called in every child that is forked from this process; nothing where nobody can fork."""

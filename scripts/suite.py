@@ -84,6 +84,7 @@ SECONDS = {
     "tests.test_gallery": 85,
     "tests.test_gateways": 30,
     "tests.test_half_open": 15,
+    "tests.test_house": 8,
     "tests.test_interactive_pexpect": 65,
     "tests.test_interactive_tmux": 25,
     "tests.test_ipcluster": 90,
@@ -103,6 +104,7 @@ SECONDS = {
     "tests.test_task_calls": 15,
     "tests.test_task_session": 15,
     "tests.test_testbeds": 25,
+    "tests.test_typed_surface": 25,
 }
 """What slow modules take, about; a wrong number makes a run longer, and nothing else."""
 

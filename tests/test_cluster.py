@@ -77,9 +77,12 @@ class EnginesTests(ClusterCase):
             self.assertRaises(InvalidEngineID, cluster.logs, 2)
             self.assertRaises(TypeError, cluster.remove_engines, "1")
             self.assertRaises(ValueError, cluster.signal, 1, "NONSENSE")
-            self.assertRaises(ValueError, cluster.add_engines, 1.5)
+            self.assertRaises(TypeError, cluster.add_engines, 1.5)
             self.assertRaises(ValueError, cluster.add_engines, 0)
-            self.assertRaises(ValueError, cluster.wait_for_engines, "2")
+            self.assertRaises(TypeError, cluster.wait_for_engines, "2")
+            self.assertRaises(TypeError, cluster.wait_for_engines, 2, "10")
+            self.assertRaises(ValueError, cluster.wait_for_engines, 2, -1)
+            self.assertRaises(ValueError, cluster.remove_engines, 1, finish=float("inf"))
             self.assertRaises(ValueError, cluster.logs, 1, lines=0)
             self.assertRaises(TypeError, cluster.restart_engine, "1")
             with self.assertRaises(ClusterError):
@@ -237,7 +240,7 @@ class LifeTests(ClusterCase):
 class FailureTests(ClusterCase):
     def test_bad_arguments(self) -> None:
         self.assertRaises(ValueError, Cluster, -1)
-        self.assertRaises(ValueError, Cluster, True)
+        self.assertRaises(TypeError, Cluster, True)
         with self.assertRaisesRegex(TypeError, "no option 'colour'.*queue"):
             Cluster(2, colour="red")
         with self.assertRaisesRegex(ClusterError, "unknown launcher 'magic'"):

@@ -1,3 +1,5 @@
+"""The hosts of a cluster: where its controller and its engines run, and what they need there."""
+
 controller = dict(host="myhost", engine_port=None, control_port=None)
 
 engines = dict(

@@ -14,7 +14,7 @@ class ConfigError(ValueError):
     """
 
     def __init__(self, message: str, problems: Iterable[str] = ()) -> None:
-        self.problems = tuple(problems) or (message,)
+        self.problems: tuple[str, ...] | tuple[str] = tuple(problems) or (message,)
         more = len(self.problems) - 1
         if more:
             message = f"{message} (and {more} more problem{'s' if more > 1 else ''} in this file)"

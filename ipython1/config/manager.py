@@ -1,5 +1,4 @@
-"""The configuration file of one subpackage: its defaults, the user's changes, and a file to start
-from.
+"""One subpackage's configuration file: its defaults, the user's changes, and a file to start from.
 
 ``<ipython dir>/<package>.ini`` is read by ConfigObj and validated. If there is no such file, nothing
 is parsed and ConfigObj is not imported.
@@ -36,7 +35,7 @@ class ConfigManager:
 
     def __init__(self, package: str, sections: tuple[Section, ...], partly: bool = False) -> None:
         self.package = package
-        self.root = root_section(sections)
+        self.root: Section = root_section(sections)
         self._partly = partly
 
     def path(self, ipython_dir: str | os.PathLike[str] | None = None) -> Path:

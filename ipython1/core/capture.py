@@ -220,7 +220,8 @@ class OutputCapture:
             raise ValueError(f"max_bytes must be at least 1024, not {max_bytes}")
         self._lock = threading.Lock()
         self._closed = False
-        self.ended = self.peeked_in = 0
+        self.ended: int = 0
+        self.peeked_in: int = 0
         self._saved = (sys.stdin, sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
         for stream in (sys.stdout, sys.stderr):
             try:
@@ -230,8 +231,8 @@ class OutputCapture:
         flush_c_streams()
         self._out = _Channel(1, "stdout", max_bytes, use_memfd=use_memfd)
         self._err = _Channel(2, "stderr", max_bytes, use_memfd=use_memfd)
-        self.original_stdout = self._out.original
-        self.original_stderr = self._err.original
+        self.original_stdout: int = self._out.original
+        self.original_stderr: int = self._err.original
         sys.stdout = sys.__stdout__ = self._out.stream  # type: ignore[misc]
         sys.stderr = sys.__stderr__ = self._err.stream  # type: ignore[misc]
         self._original_stdin: int | None = None

@@ -71,10 +71,10 @@ class Desk:
 
     def __init__(self) -> None:
         self.changed: Callable[[], None] = lambda: None
-        self.attended = False
-        self.where = ""
-        self.post_mortem = False
-        self.stops = 0
+        self.attended: bool = False
+        self.where: str = ""
+        self.post_mortem: bool = False
+        self.stops: int = 0
         self._open = False
         self._waits = False
         self._lines: list[str] = []
@@ -168,7 +168,7 @@ class SharedOutput:
         self._desk = desk
         self._lock = threading.Lock()
         self._left = ("", "")
-        self.unneeded = ""
+        self.unneeded: str = ""
         """A text that is not for those who debug."""
 
     def peek(self) -> tuple[str, str]:
@@ -214,12 +214,12 @@ class EnginePdb(Pdb):
         self, desk: Desk, bring_output: Callable[[], None], outermost: FrameType | None = None
     ) -> None:
         super().__init__(stdin=desk, stdout=desk, nosigint=True)
-        self.prompt = PROMPT
+        self.prompt: str = PROMPT
         self._bring_output = bring_output
         self._outermost = outermost
         self._interrupt: KeyboardInterrupt | None = None
         self._namespace: dict[str, Any] = {} if outermost is None else outermost.f_globals
-        self.report_skipped = False
+        self.report_skipped: bool = False
 
     def interaction(self, frame: Any, tb_or_exc: Any) -> None:
         self._bring_output()
@@ -281,13 +281,13 @@ class EngineDebugger:
     """
 
     def __init__(self, source: OutputSource, attended: Callable[[], bool]) -> None:
-        self.desk = Desk()
-        self.output = SharedOutput(source, self.desk)
+        self.desk: Desk = Desk()
+        self.output: SharedOutput = SharedOutput(source, self.desk)
         self._attended = attended
         self._debugger: EnginePdb | None = None
         self._pid = os.getpid()
-        self.name = "this engine"
-        self.call = "debug()"
+        self.name: str = "this engine"
+        self.call: str = "debug()"
         """What opens the debugger, as people type it."""
 
     def install(self, shell: Any) -> None:

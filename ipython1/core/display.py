@@ -30,7 +30,7 @@ class DisplaySink:
     __slots__ = ("_bytes", "_clear_next", "_dropped", "bundles", "live", "result")
 
     def __init__(self) -> None:
-        self.live = LiveDisplays()
+        self.live: LiveDisplays = LiveDisplays()
         self.bundles: list[list[Any]] = []
         self.result: Displayed | None = None
         self._bytes = 0
@@ -237,4 +237,6 @@ class CapturingHook(DisplayHook):
 
     def forget(self) -> None:
         """Drop this object's own references to values."""
-        self._ = self.__ = self.___ = ""
+        self._: str = ""
+        self.__: str = ""
+        self.___: str = ""

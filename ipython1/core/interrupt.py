@@ -175,7 +175,7 @@ class InterruptGate:
     ) -> None:
         self.current: Hashable | None = None
         self.on_terminal: Callable[[], None] | None = None
-        self.terminal_interrupts = terminal_interrupts
+        self.terminal_interrupts: bool = terminal_interrupts
         self._wanted: Hashable | None = None
         self._send = send
         self._clock = clock

@@ -29,7 +29,7 @@ class LiveDisplays:
     """
 
     def __init__(self) -> None:
-        self.wanted = False
+        self.wanted: bool = False
         self._lock = threading.Lock()
         self._steps: list[Step] = []
         self._places: dict[tuple[str, str], Step] = {}

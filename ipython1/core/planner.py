@@ -75,10 +75,10 @@ class Planner:
         self._traits = trait_values(shell, _SETTINGS)
         self._compiler = shell.compile
         self._sources: SourceRegister = shell.compile.register
-        self.task_sources = SourceRegister(TASK_PREFIX, _KEPT_TASKS)
+        self.task_sources: SourceRegister = SourceRegister(TASK_PREFIX, _KEPT_TASKS)
         self._tasks: OrderedDict[str, CodeType] = OrderedDict()
         self._usual_transforms = self._count_transforms()
-        self.logging = False
+        self.logging: bool = False
 
     def command(self, source: str, number: int) -> Plan | None:
         """Compile a command; return None if IPython should run it.

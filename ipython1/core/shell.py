@@ -88,7 +88,7 @@ class EngineShell(InteractiveShell):
     execution_count = 1  # instead of a trait, which costs more than running a short command
 
     def __init__(self, **kwargs: Any) -> None:
-        self.sink = DisplaySink()
+        self.sink: DisplaySink = DisplaySink()
         self.shown: list[BaseException] = []
         self.translated: str | None = None
         self._format_problems: list[BaseException] = []
@@ -108,7 +108,7 @@ class EngineShell(InteractiveShell):
     def init_ipython_dir(self, ipython_dir: str | None) -> None:
         folder = os.environ.get("IPYTHONDIR") or os.path.expanduser("~/.ipython")
         if os.path.isdir(folder):  # IPython's own lookup would create it
-            self.ipython_dir = get_ipython_dir()
+            self.ipython_dir: str = get_ipython_dir()
 
     def init_profile_dir(self, profile_dir: object) -> None:
         if IPython.version_info[0] < 9:
@@ -116,7 +116,7 @@ class EngineShell(InteractiveShell):
             import tempfile
 
             self._temporary = tempfile.TemporaryDirectory(prefix="ipython1-")
-            self.profile_dir = ProfileDir.create_profile_dir(self._temporary.name)
+            self.profile_dir: ProfileDir = ProfileDir.create_profile_dir(self._temporary.name)
 
     def init_virtualenv(self) -> None:
         """Do nothing: an engine runs in the Python that it was started with."""
@@ -129,7 +129,7 @@ class EngineShell(InteractiveShell):
 
     def init_builtins(self) -> None:
         super().init_builtins()
-        self.builtin_trap = _PermanentBuiltins(shell=self)
+        self.builtin_trap: _PermanentBuiltins = _PermanentBuiltins(shell=self)
         self.builtin_trap.activate()
 
     def init_hooks(self) -> None:
@@ -148,7 +148,7 @@ class EngineShell(InteractiveShell):
     def init_displayhook(self) -> None:
         super().init_displayhook()
         self.displayhook.sink = self.sink
-        self.display_trap = _PermanentHook(hook=self.displayhook)
+        self.display_trap: _PermanentHook = _PermanentHook(hook=self.displayhook)
         self.display_trap.set()
         self.displayhook._is_plain(int)  # records the formatters before the user can change them
 

@@ -143,12 +143,13 @@ class Row:
     )
 
     def __init__(self, number: int, style: str = "") -> None:
-        self.number = number
-        self.style = self.end_style = style
-        self.width = 0
-        self.end = ""
-        self.rewritten = False
-        self.changed = True
+        self.number: int = number
+        self.style: str = style
+        self.end_style: str = style
+        self.width: int = 0
+        self.end: str = ""
+        self.rewritten: bool = False
+        self.changed: bool = True
         self._pieces: list[str] = []
         self._cells: list[Cell] = []
 
@@ -257,12 +258,13 @@ class TerminalText:
     """
 
     def __init__(self, style: str = "") -> None:
-        self.rows = [Row(0, style)]
+        self.rows: list[Row] = [Row(0, style)]
         self.gone: list[Row] = []
-        self.row = 0
-        self.column = 0
-        self.style = style
-        self.hidden = self.went_up = False
+        self.row: int = 0
+        self.column: int = 0
+        self.style: str = style
+        self.hidden: bool = False
+        self.went_up: bool = False
         self._held = ""
         self._saved = (0, 0)
 

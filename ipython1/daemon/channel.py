@@ -55,7 +55,7 @@ class Channel:
         on_end: Callable[[], object],
     ) -> None:
         self._selector = selector
-        self.descriptors = tuple(map(_number, (reader, writer)))
+        self.descriptors: tuple[int, ...] = tuple(map(_number, (reader, writer)))
         self._reader = reader
         self._writer = writer
         self._on_request = on_request

@@ -58,7 +58,7 @@ class BecomeProgram(BaseException):
     def __init__(self, module: str, argv: Sequence[str]) -> None:
         super().__init__(module)
         self.module = module
-        self.argv = list(argv)
+        self.argv: list[str] = list(argv)
 
 
 @dataclass(slots=True)

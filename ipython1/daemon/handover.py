@@ -43,7 +43,7 @@ class Handover:
             self._ours, self._offered = socket.socketpair()
             if spare_low:
                 self._move_up()
-            self.number = self._offered.fileno()
+            self.number: int = self._offered.fileno()
         else:
             self._offered = system.listen_on_loopback()
             self._token = system.new_token()

@@ -50,7 +50,7 @@ class NannyLink(Protocol):
         self._answers: dict[str, Deferred[Any]] = {}
         self.hello: Deferred[Hello] = Deferred()
         self.lost: Deferred[None] = Deferred()
-        self.heard = 0
+        self.heard: int = 0
         self.strays: list[str] = []
         self._greeted = False
         self._gone = False

@@ -108,7 +108,8 @@ class ProcessEntry(NamedTuple):
         return abs(self.started - moment) < 0.05
 
 
-def _read_stat(pid: int) -> ProcessEntry | None:
+def stat_fields(pid: int) -> list[bytes] | None:
+    """Return what Linux tells of a process, from its state on (field 3 of ``proc(5)``); None if it is not there."""
     try:
         # A file object would take several system calls more.
         descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | system.O_CLOEXEC)
@@ -119,7 +120,13 @@ def _read_stat(pid: int) -> ProcessEntry | None:
     except OSError:
         return None
     # The command name is in parentheses and may itself contain spaces and parentheses.
-    fields = data[data.rindex(b")") + 2 :].split()
+    return data[data.rindex(b")") + 2 :].split()
+
+
+def _read_stat(pid: int) -> ProcessEntry | None:
+    fields = stat_fields(pid)
+    if fields is None:
+        return None
     return ProcessEntry(
         pid=pid,
         parent=int(fields[1]),

@@ -39,7 +39,7 @@ class Silences:
         watch: float = 0.0,
         log: str = "",
     ) -> None:
-        self.heard = clock()
+        self.heard: float = clock()
         self._clock = clock
         self._children = children
         self._send = send

@@ -25,12 +25,14 @@ class NewNanny:
     """
 
     def __init__(self, program: str = "") -> None:
-        self.waits = True
+        self.waits: bool = True
         self._handover = Handover()
         number = str(self._handover.number)
         options = ["--fd", number, *(["--program", program] if program else [])]
         command = python_command(MODULE, ["nanny", *options])
-        self.process = self._handover.start(command, stdout=subprocess.DEVNULL)
+        self.process: subprocess.Popen[bytes] = self._handover.start(
+            command, stdout=subprocess.DEVNULL
+        )
 
     @property
     def connection(self) -> socket.socket:

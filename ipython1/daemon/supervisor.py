@@ -47,7 +47,7 @@ class ProcessSupervisor:
     :param supervision: the state from before the reactor was imported, to continue from.
     """
 
-    log = Logger()
+    log: Logger = Logger()
 
     def __init__(self, clock: IReactorTime, supervision: Supervision | None = None) -> None:
         self._clock = clock

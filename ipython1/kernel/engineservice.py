@@ -36,4 +36,5 @@ __all__ = [
     "QueuedEngine",
 ]
 
-__getattr__ = _lazy_names(__name__, {"EngineService": "ipython1.kernel.engine.service"})
+if not TYPE_CHECKING:
+    __getattr__ = _lazy_names(__name__, {"EngineService": "ipython1.kernel.engine.service"})

@@ -52,4 +52,5 @@ __all__ = [
 
 _TASKS = ("BaseTask", "MapTask", "StringTask", "Task", "TaskResult")
 _WHERE = dict.fromkeys(_TASKS, "ipython1.kernel.objects.taskobjects")
-__getattr__ = _lazy_names(__name__, {**_WHERE, "After": "ipython1.kernel.objects.after"})
+if not TYPE_CHECKING:
+    __getattr__ = _lazy_names(__name__, {**_WHERE, "After": "ipython1.kernel.objects.after"})

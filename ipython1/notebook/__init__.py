@@ -1,0 +1,1 @@
+"""What notebooks and terminals display of clients, calls and output."""

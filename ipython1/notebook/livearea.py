@@ -55,8 +55,8 @@ class TerminalArea:
 
     def _size(self) -> None:
         columns, rows = _terminal_size(self._file)
-        self.width = max(columns - 1, 10)
-        self.height = max(min(rows - LEFT_FREE, MOST_LINES), 1)
+        self.width: int = max(columns - 1, 10)
+        self.height: int = max(min(rows - LEFT_FREE, MOST_LINES), 1)
 
     def show(self, lines: Sequence[str]) -> None:
         self._size()
@@ -101,7 +101,7 @@ class DumbArea:
         self._size()
 
     def _size(self) -> None:
-        self.width = min(max(_terminal_size(self._file)[0] - 1, 10), 79)
+        self.width: int = min(max(_terminal_size(self._file)[0] - 1, 10), 79)
 
     def show(self, lines: Sequence[str]) -> None:
         self._size()

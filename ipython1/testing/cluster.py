@@ -1,5 +1,4 @@
-"""A whole cluster in one process and thread, for tests: a real controller, real wire format and real clients, but no
-network.
+"""A whole cluster in one process and thread, for tests: everything is real but the network and the engines' IPython.
 
     >>> from ipython1.testing import InMemoryCluster
     >>> cluster = InMemoryCluster(2)
@@ -77,9 +76,9 @@ class InlineWorker:
         self._pump = pump
         self._queue: list[Command] = []
         self.end: EngineEnd | None = None
-        self.running_since = 0.0
-        self.held = False
-        self.stopped = False
+        self.running_since: float = 0.0
+        self.held: bool = False
+        self.stopped: bool = False
         self._away = False
         self.source: WorkSource | None = None
         self.on_stop: Callable[[], None] = lambda: None
@@ -177,11 +176,11 @@ class InMemoryEngine:
     controller_link: FrameLink
 
     def __init__(self, cluster: InMemoryCluster, wanted_id: int | None = None) -> None:
-        self.interpreter = PlainInterpreter()
+        self.interpreter: PlainInterpreter = PlainInterpreter()
         self._cluster = cluster
         self._service = EngineService(self.interpreter)  # type: ignore[arg-type]
-        self.worker = InlineWorker(CommandRunner(self._service), cluster.pump)
-        self.end = EngineEnd(
+        self.worker: InlineWorker = InlineWorker(CommandRunner(self._service), cluster.pump)
+        self.end: EngineEnd = EngineEnd(
             self.worker,  # type: ignore[arg-type]
             self.worker,  # type: ignore[arg-type]
             _NoOutput(),
@@ -190,13 +189,13 @@ class InMemoryEngine:
         )
         self.worker.end = self.end
         self.worker.on_stop = self.kill
-        self.tasks = InlineTasks(
+        self.tasks: InlineTasks = InlineTasks(
             TaskRunner(self._service), _NoGate(), self.end.outbox, cluster.pump, self.worker.wake
         )
         self.worker.source = self.tasks
         self.end.handlers.update(self.tasks.handlers)
         self._service.properties.on_change = self.tasks.properties_changed
-        self.hello = messages.Hello(
+        self.hello: messages.Hello = messages.Hello(
             uuid=uuid.uuid4().hex,
             pid=os.getpid(),
             host=host_identity(),
@@ -213,7 +212,8 @@ class InMemoryEngine:
         session: Session = self._cluster.engines_face.accept(hello)
         self.link, self.controller_link = connect_in_memory(self._cluster.pump, self.end, session)
         welcome = session.attach(self.controller_link)
-        self._service.id = self.id = welcome.engine_id if welcome.engine_id is not None else -1
+        self.id: int = welcome.engine_id if welcome.engine_id is not None else -1
+        self._service.id = self.id
         kept = welcome.known and welcome.instance == self._instance
         self._instance = welcome.instance
         self.end.attach(self.link, welcome, kept)
@@ -397,7 +397,7 @@ class SyncView(EngineView, SyncMultiEngine):
 
     def __init__(self, client: SyncMultiEngine, selection: Selection, block: bool) -> None:
         self._begin(client, selection, block)
-        self.asynchronous = client.asynchronous
+        self.asynchronous: AsyncMultiEngineClient = client.asynchronous
         self._pump = client._pump
 
     def _view(self, selection: Selection) -> SyncView:
@@ -445,16 +445,16 @@ class InMemoryCluster:
     def __init__(
         self, n: int = 4, pump: Pump | None = None, controller: ControllerService | None = None
     ) -> None:
-        self.pump = pump if pump is not None else Pump()
+        self.pump: Pump = pump if pump is not None else Pump()
         self.use(ControllerService(self.pump) if controller is None else controller)
-        self.engines = [self.add_engine() for _ in range(n)]
+        self.engines: list[InMemoryEngine] = [self.add_engine() for _ in range(n)]
 
     def use(self, controller: ControllerService) -> None:
         """Have this controller, which nobody is connected to; engines and clients connect to it from now on."""
         self.controller = controller
-        self.engines_face = FCEngines(self.controller)
-        self.multiengine_face = IFCMultiEngine(IMultiEngine(self.controller))
-        self.task_face = IFCTaskController(ITaskController(self.controller))
+        self.engines_face: FCEngines = FCEngines(self.controller)
+        self.multiengine_face: IFCMultiEngine = IFCMultiEngine(IMultiEngine(self.controller))
+        self.task_face: IFCTaskController = IFCTaskController(ITaskController(self.controller))
         controller.recover()
 
     def add_engine(self, wanted_id: int | None = None) -> InMemoryEngine:

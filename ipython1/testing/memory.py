@@ -22,7 +22,7 @@ class Pump(Clock):
     def __init__(self) -> None:
         super().__init__()
         self._waiting: deque[Callable[[], None]] = deque()
-        self.flusher = TurnFlusher(self.soon, self)
+        self.flusher: TurnFlusher = TurnFlusher(self.soon, self)
 
     def soon(self, function: Callable[[], None]) -> None:
         """Call ``function`` in the next turn."""
@@ -93,11 +93,11 @@ class MemoryTransport:
         self.other = other
         self._unread: deque[bytes] = deque()
         self._when_room: list[Callable[[], None]] = []
-        self.cut_off = False
-        self.reading = True
-        self.unsent = 0
-        self.has_room = True
-        self.batches = 0
+        self.cut_off: bool = False
+        self.reading: bool = True
+        self.unsent: int = 0
+        self.has_room: bool = True
+        self.batches: int = 0
 
     @classmethod
     def of(cls, link: FrameLink) -> MemoryTransport:

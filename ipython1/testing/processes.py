@@ -80,10 +80,10 @@ class RealCluster:
     ) -> None:
         self.n = n
         self._keep = directory is not None
-        self.ipython_dir = directory or Path(tempfile.mkdtemp(prefix="ipython1-test-"))
+        self.ipython_dir: Path = directory or Path(tempfile.mkdtemp(prefix="ipython1-test-"))
         self.output: list[str] = []
-        self.environ = {**private_environ(self.ipython_dir), **(environ or {})}
-        self.command = [
+        self.environ: dict[str, str] = {**private_environ(self.ipython_dir), **(environ or {})}
+        self.command: list[str] = [
             sys.executable,
             "-m",
             "ipython1.kernel.scripts.ipcluster",

@@ -1,4 +1,4 @@
-"""See ``scripts/benchmark``."""
+"""Measure, and write what was measured; ``scripts/benchmark`` runs this."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What the fault tests share: a test that runs apart, a cluster to harm, and the oracle.
 
 After every fault: nothing that was acknowledged is missing, nothing appears twice or unasked, memory, open files and
-rows are back where they were (:class:`Baseline`), a second client was served throughout (:class:`Witness`), and the
+rows are back where they were (:func:`baseline`), a second client was served throughout (:class:`Witness`), and the
 controller's process is the same unless the test killed it.
 
 The tests have the numbers of the list of faults in the documentation (``docs/source/reliability.txt``).  Each is

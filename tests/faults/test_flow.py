@@ -1,4 +1,4 @@
-"""Slow, busy and frozen parties: each is waited for, at bounded cost, and never cut off.  Also fault 19.
+"""Slow, busy and frozen parties: each is waited for, at bounded cost, and never cut off.
 
 The cases ``n_slow_link``, ``o_busy``, ``l_bulk_flood``, ``u_frozen``, ``m3`` and ``m_no_memory``.
 """

@@ -1,5 +1,4 @@
-"""Large data through shared memory: nothing is left after any death, nobody waits for a stopped reader, and what an
-engine gave is what it had then."""
+"""Large data through shared memory: nothing is left after a death, nobody waits for a reader, and values are kept."""
 
 from __future__ import annotations
 

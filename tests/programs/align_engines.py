@@ -1,5 +1,6 @@
-"""Reset the engines of the default cluster, and give their next command the same number, so that transcripts look the
-same.  IPython can run this before its first prompt."""
+"""Reset the engines of the default cluster, and give their next commands the same number, for transcripts.
+
+IPython can run this before its first prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A journal on a simulated disk.  When its controller dies, what was not yet safe is lost, or not, as a seed says."""
+"""A journal on a simulated disk, which loses what was not yet safe when its controller dies, or not, as a seed says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""See ``scripts/soak``."""
+"""Run a soak, and tell how it went; ``scripts/soak`` runs this."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users and engines note.  Each note is one line in a file, written at once, so that no kill splits it.
+"""What users and engines note: one line in a file for each note, written at once, so that no kill splits it.
 
 What a user notes: ``made``, ``acknowledged`` or ``done``, the kind, the key, for tasks the id, and for what is done
 how it ended.  What an engine notes of each run: ``run``, the kind, the key, its process id, and a mark that no other

@@ -30,4 +30,4 @@ INTERPRETER = Section(
     ),
 )
 
-config_manager = ConfigManager("ipython1.core", (INTERPRETER,))
+config_manager: ConfigManager = ConfigManager("ipython1.core", (INTERPRETER,))

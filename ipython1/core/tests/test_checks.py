@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial import unittest
 
-from ipython1.checks import check_int, is_int, is_number
+from ipython1.checks import check_int, check_seconds, is_int, is_number
 
 
 class NumberTests(unittest.SynchronousTestCase):
@@ -28,6 +28,23 @@ class NumberTests(unittest.SynchronousTestCase):
     def said(self, kind: type[Exception], message: str, *args: Any) -> None:
         problem = self.assertRaises(kind, check_int, "n", *args)
         self.assertEqual(str(problem), message)
+
+    def test_seconds(self) -> None:
+        """Endless ones are none, as not all that waits can wait for ever."""
+        self.assertEqual(
+            [check_seconds("t", each) for each in (0, 1.5, Fraction(1, 2))], [0, 1.5, 0.5]
+        )
+        for options, wrong, allowed in (
+            ({}, (-1, float("inf"), float("nan")), "of 0 or more"),
+            ({"above_zero": True}, (0, -1), "above 0"),
+            ({"most": 1e6}, (-1, 1e6 + 1), "from 0 to 1e+06"),
+        ):
+            for kind, values in ((ValueError, wrong), (TypeError, ("1", None, True))):
+                for value in values:
+                    problem = self.assertRaises(kind, check_seconds, "t", value, **options)
+                    self.assertEqual(
+                        str(problem), f"t must be a number of seconds {allowed}, not {value!r}"
+                    )
 
     def test_what_is_allowed_is_given_back(self) -> None:
         self.assertEqual([check_int("n", each, 1, 9) for each in (1, 9)], [1, 9])

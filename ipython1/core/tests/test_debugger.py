@@ -38,6 +38,7 @@ class DebuggerTests(unittest.SynchronousTestCase):
         hook, set_trace = sys.breakpointhook, pdb.set_trace
         self.addCleanup(setattr, sys, "breakpointhook", hook)
         self.addCleanup(setattr, pdb, "set_trace", set_trace)
+        self.addCleanup(sys.settrace, sys.gettrace())  # of whatever measures what the tests run
         self.interpreter = Interpreter()
         self.addCleanup(self.interpreter.close)
         self.attended = True

@@ -11,7 +11,7 @@ from zope.interface import Attribute, Interface
 class IEngineCore(Interface):
     """What every engine can do with code and objects."""
 
-    id = Attribute("The engine's id, an int >= 0.")
+    id: int = Attribute("The engine's id, an int >= 0.")
 
     def execute(lines: str) -> Any:
         """Run ``lines``, a str of Python or IPython code."""

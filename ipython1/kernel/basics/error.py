@@ -236,7 +236,8 @@ class NotAPendingResult(KernelError, TypeError):
 class InvalidProperty(KernelError, KeyError):
     """An engine has no property with this name."""
 
-    __str__ = Exception.__str__
+    def __str__(self) -> str:
+        return Exception.__str__(self)
 
 
 class NotDefined(KernelError, NameError):
@@ -317,15 +318,17 @@ class CompositeError(KernelError):
         items: Sequence[FailedItems] = (),
     ) -> None:
         self.method = method
-        self.message = f"one or more exceptions from call to method: {method}"
-        self.elist = list(elist)
-        self.engine_ids = list(engine_ids) or [None] * len(self.elist)
-        self.results = list(results)
-        self.items = list(items)
+        self.message: str = f"one or more exceptions from call to method: {method}"
+        self.elist: list[tuple[type[BaseException], BaseException, str]] = list(elist)
+        self.engine_ids: list[int | None] = list(engine_ids) or [None] * len(self.elist)
+        self.results: list[Any] = list(results)
+        self.items: list[FailedItems] = list(items)
         self.shown: Any = None
         super().__init__(self.message)
         if self.elist:
-            self.__cause__ = BaseExceptionGroup(self.message, [value for _, value, _ in self.elist])
+            self.__cause__: BaseExceptionGroup[BaseException] = BaseExceptionGroup(
+                self.message, [value for _, value, _ in self.elist]
+            )
 
     def __repr__(self) -> str:
         """Return the message and the engines' exceptions, as the ``repr`` of an ``ExceptionGroup`` does."""

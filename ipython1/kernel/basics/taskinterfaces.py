@@ -5,7 +5,7 @@ They are separate from their implementations, so that clients can import them wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from zope.interface import Attribute, Interface
@@ -19,16 +19,18 @@ class ITask(Interface):
     numbers among the attributes, never the object.
     """
 
-    retries = Attribute("How many times to rerun the task if it fails or its engine dies, an int.")
-    recovery_task = Attribute("Another ITask to run if all retries failed, or None.")
-    depend = Attribute(
+    retries: int = Attribute(
+        "How many times to rerun the task if it fails or its engine dies, an int."
+    )
+    recovery_task: Any = Attribute("Another ITask to run if all retries failed, or None.")
+    depend: Callable[[dict[str, Any]], Any] | None = Attribute(
         "A function of an engine's properties that returns whether the task may run there, or None."
     )
-    timeout = Attribute("Seconds that a run may take, or None.")
-    priority = Attribute("An int; larger numbers run earlier.")
-    after = Attribute("Ids of tasks that it runs after, and perhaps After objects.")
-    follow = Attribute("The same, of tasks that it runs where one of them ran.")
-    targets = Attribute("Ids of engines, or a dict of properties, or None for any engine.")
+    timeout: float | None = Attribute("Seconds that a run may take, or None.")
+    priority: int = Attribute("An int; larger numbers run earlier.")
+    after: Sequence[Any] = Attribute("Ids of tasks that it runs after, and perhaps After objects.")
+    follow: Sequence[Any] = Attribute("The same, of tasks that it runs where one of them ran.")
+    targets: Any = Attribute("Ids of engines, or a dict of properties, or None for any engine.")
 
     def pre_task(engine: Any) -> None:
         """Prepare the work; called on the engine.
@@ -53,7 +55,7 @@ class ITaskController(Interface):
     client submits is in the controller's journal, if it keeps one, before it is run or confirmed.
     """
 
-    controller = Attribute("The adapted controller.")
+    controller: Any = Attribute("The adapted controller.")
 
     def join(uuid: bytes, observer: Any) -> None:
         """Register a client, perhaps again; it is told nothing before :meth:`begin` or :meth:`resync`.
@@ -177,8 +179,8 @@ class ITaskObserver(Interface):
 class IScheduledTask(Interface):
     """A task as a scheduler sees it."""
 
-    taskid = Attribute("The task's id, an int.")
-    priority = Attribute("An int; larger numbers run earlier.")
+    taskid: int = Attribute("The task's id, an int.")
+    priority: int = Attribute("An int; larger numbers run earlier.")
 
     def check_depend(properties: Any) -> bool:
         """Return whether the task may run on an engine.
@@ -193,12 +195,12 @@ class IScheduledTask(Interface):
 class IWorker(Interface):
     """An engine as a scheduler sees it."""
 
-    workerid = Attribute("The engine's id.")
-    properties = Attribute(
+    workerid: int = Attribute("The engine's id.")
+    properties: dict[str, Any] = Attribute(
         "The argument for ``check_depend``; opaque, as the properties themselves stay on the engine."
     )
-    load = Attribute("How many tasks it has, an int.")
-    work = Attribute("How many seconds they will take, estimated from earlier tasks.")
+    load: int = Attribute("How many tasks it has, an int.")
+    work: float = Attribute("How many seconds they will take, estimated from earlier tasks.")
 
 
 class IScheduler(Interface):
@@ -208,10 +210,10 @@ class IScheduler(Interface):
     offered again if it can take more.  To use your own class, name it in the controller's ini file.
     """
 
-    nworkers = Attribute("The number of available workers.")
-    ntasks = Attribute("The number of waiting tasks.")
-    workerids = Attribute("The ids of the available workers.")
-    taskids = Attribute("The ids of the waiting tasks.")
+    nworkers: int = Attribute("The number of available workers.")
+    ntasks: int = Attribute("The number of waiting tasks.")
+    workerids: list[int] = Attribute("The ids of the available workers.")
+    taskids: list[int] = Attribute("The ids of the waiting tasks.")
 
     def add_task(task: Any, **flags: Any) -> None:
         """Add a task (:class:`IScheduledTask`), for the first time or again."""

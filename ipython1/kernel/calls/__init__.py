@@ -3,6 +3,9 @@
 Programs can import ``Call``, ``Request``, ``Targets`` and ``normalize_targets`` from here.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from ipython1.kernel.basics.naming import lazy_names
 
 _WHERE = dict.fromkeys(
@@ -11,4 +14,4 @@ _WHERE = dict.fromkeys(
 
 __all__ = ["Call", "Request", "Targets", "normalize_targets"]
 
-__getattr__ = lazy_names(__name__, _WHERE)
+__getattr__: Callable[[str], Any] = lazy_names(__name__, _WHERE)

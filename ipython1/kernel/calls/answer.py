@@ -20,7 +20,7 @@ class Signal:
     __slots__ = ("_waiting", "is_set")
 
     def __init__(self) -> None:
-        self.is_set = False
+        self.is_set: bool = False
         self._waiting: list[Any] = []
 
     def set(self) -> None:

@@ -14,7 +14,7 @@ from ipython1.kernel.calls.livesteps import read_items, read_steps
 from ipython1.kernel.calls.runningcall import engine_of
 from ipython1.kernel.calls.twistedutil import call_own
 
-log = Logger()
+log: Logger = Logger()
 
 MOST_STEPS: Final = 2000
 """Displayed objects and updates that are kept for who waits; the last ones."""
@@ -46,10 +46,6 @@ class CallOutput:
         :param listener: called as ``listener(engine_id, stream, text)``; ``stream`` is ``'stdout'`` or ``'stderr'``.
         """
         self._output_listeners.append(listener)
-
-    def remove_output_listener(self, listener: Callable[[int, str, str], None]) -> None:
-        """Remove a listener that was added with :meth:`on_output`."""
-        self._output_listeners.remove(listener)
 
     def streams(self) -> list[Key]:
         """Return the pairs of engine id and stream with streamed output so far."""

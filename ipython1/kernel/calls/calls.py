@@ -29,7 +29,7 @@ from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import Buffers, total_size
 
-log = Logger()
+log: Logger = Logger()
 
 LITTLE: Final = 4096
 """Bytes to send that a call may keep until it is done."""

@@ -78,8 +78,8 @@ class ClientEnd:
 
     def __init__(self, origin: bytes) -> None:
         self.origin = origin
-        self.reconnects = False
-        self.welcome = messages.Welcome()
+        self.reconnects: bool = False
+        self.welcome: messages.Welcome = messages.Welcome()
         self._link: FrameLink | None = None
         self._numbers = count(1)
         self._commands = SentCommands()
@@ -88,14 +88,14 @@ class ClientEnd:
         self._taken_call: IDelayedCall | None = None
         self._questions: dict[int, Question] = {}
         self._loss: str | None = None
-        self.closed = False
+        self.closed: bool = False
         self._away: str | None = None
         self._on_ids: list[Callable[[list[int]], None]] = []
         self.ids: frozenset[int] = frozenset()
-        self.max_message = 0
-        self.warnings = Warnings()
+        self.max_message: int = 0
+        self.warnings: Warnings = Warnings()
         self.call_later: Callable[[float, Callable[[], None]], IDelayedCall] | None = None
-        self.handlers = FrameHandlers("the controller")
+        self.handlers: FrameHandlers = FrameHandlers("the controller")
         self.handlers.update(
             {
                 frames.OUTCOME: self._outcome,
@@ -110,7 +110,9 @@ class ClientEnd:
                 frames.WARNINGS: self.warnings.received,
             }
         )
-        self.frame_received = self.handlers.frame_received
+        self.frame_received: Callable[[int, int, int, Buffer, Buffer], None] = (
+            self.handlers.frame_received
+        )
         self.on_lost: list[Callable[[str], None]] = []
         self.on_away: list[Callable[[str], None]] = []
         self.on_back: list[Callable[[messages.Welcome], None]] = []

@@ -14,7 +14,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
-from ipython1.checks import is_number
+from ipython1.checks import check_seconds
 from ipython1.kernel.basics.error import ConnectionError, KernelError, ResultNotCompleted
 from ipython1.kernel.calls.clientlink import ClientEnd
 from ipython1.kernel.calls.linkkeeper import LinkKeeper
@@ -135,15 +135,6 @@ async def _close_after(
     await _close(keeper, end)
 
 
-def _check_timeout(timeout: object, name: str = "timeout") -> None:
-    if not is_number(timeout):
-        raise TypeError(f"{name} must be a number of seconds, not {timeout!r}")
-    if not 0 <= float(timeout) <= LONGEST_TIMEOUT:
-        raise ValueError(
-            f"{name} must be a number of seconds from 0 to {LONGEST_TIMEOUT:g}, not {timeout!r}"
-        )
-
-
 async def open_connection(
     reactor: Any,
     furl_or_file: Any,
@@ -164,10 +155,10 @@ async def open_connection(
     :raises KernelError: if no connection can be made; the message says why.
     :raises TypeError, ValueError: if a time or ``ssh`` is invalid.
     """
-    _check_timeout(timeout)
+    check_seconds("timeout", timeout, most=LONGEST_TIMEOUT)
     if reconnect_timeout is None:
         reconnect_timeout = clientconfig.reconnect_timeout()
-    _check_timeout(reconnect_timeout, "reconnect_timeout")
+    check_seconds("reconnect_timeout", reconnect_timeout, most=LONGEST_TIMEOUT)
     login = check_ssh(ssh)
     origin = uuid.uuid4()
     end = ClientEnd(origin.bytes)

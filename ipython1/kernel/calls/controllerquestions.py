@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from ipython1.checks import check_bool, check_int, is_number
+from ipython1.checks import check_bool, check_int, check_seconds, is_number
 from ipython1.kernel.basics.attributes import CheckedAttributes, Setting, yes_or_no
 from ipython1.kernel.basics.publicmethods import reports_errors
 from ipython1.kernel.calls import requests
@@ -30,8 +30,8 @@ class ControllerQuestions(CheckedAttributes):
 
     _elsewhere = MULTIENGINE
 
-    targets = Setting[Targets]("all", check_targets)
-    block = Setting[bool](True, yes_or_no)
+    targets: Setting[Targets] = Setting("all", check_targets)
+    block: Setting[bool] = Setting(True, yes_or_no)
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -134,11 +134,8 @@ class ControllerQuestions(CheckedAttributes):
         :raises TypeError, ValueError: if ``timeout`` is not such a number.
         """
         ids, _ = self._options(targets, block)
-        if not is_number(timeout):
-            raise TypeError(f"timeout must be a number of seconds above 0, not {timeout!r}")
-        if not timeout > 0:
-            raise ValueError(f"timeout must be a number of seconds above 0, not {timeout!r}")
-        return self._ask("stacks", block, self._stacks, targets=ids, within=float(timeout))
+        within = check_seconds("timeout", timeout, above_zero=True)
+        return self._ask("stacks", block, self._stacks, targets=ids, within=within)
 
     def _stacks(self, rows: list[Any]) -> StackList:
         return StackList.of(rows)

@@ -42,7 +42,7 @@ class Layout:
     ) -> None:
         self._request = request
         self._places: list[tuple[int, int]] = [(0, 0)] * sum(map(len, numbers))
-        self.numbers = dict(zip(keys, numbers, strict=True))
+        self.numbers: dict[int, Sequence[int]] = dict(zip(keys, numbers, strict=True))
         self._entries: dict[int, list[Entry]] = {}
         for key, own in self.numbers.items():
             for position, number in enumerate(own):

@@ -29,15 +29,6 @@ TICK: Final = 0.25
 """Seconds between two updates of that."""
 
 
-def check_number(n: int) -> int:
-    """Check a number of engines to wait for.
-
-    :raises TypeError, ValueError: if it is none.
-    """
-    check_int("n", n, 1)
-    return int(n)
-
-
 class EngineCount:
     """Watches the engines of one client until there are ``n``; used in the reactor's thread.
 
@@ -126,7 +117,7 @@ def wait_for_engines_blocking(end: ClientEnd, n: int, timeout: float | None) -> 
     :raises ResultNotCompleted, ConnectionError: as for :func:`wait_for_engines`.
     :raises WaitInterrupted: on Ctrl-C.
     """
-    n, timeout = check_number(n), check_timeout("timeout", timeout)
+    n, timeout = check_int("n", n, 1), check_timeout("timeout", timeout)
     refuse_in_reactor_thread()
     reactor_in_thread.start()
     count, answer = EngineCount(end, n), Answer[list[int]]()

@@ -22,7 +22,7 @@ from ipython1.kernel.host.turns import turns_of
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.again import Pauses
 
-log = Logger()
+log: Logger = Logger()
 
 TRY_FOR = 10.0
 """Seconds that one attempt to connect again may take."""

@@ -193,7 +193,7 @@ class LiveLines:
         self._now = clock()
         self._streams: dict[Key, _Stream] = {}
         self._allowance = _Allowance(*LINES_OF_ALL)
-        self.shown = Shown()
+        self.shown: Shown = Shown()
 
     def feed(self, key: Key, text: str, dropped: int = 0) -> Iterator[tuple[Key, str]]:
         """Process ``text``, before which ``dropped`` characters were lost; yield the lines to show."""

@@ -17,7 +17,7 @@ from ipython1.notebook.frontend import person_waits, present_moment
 from ipython1.notebook.livearea import INTERVAL, Area, open_area
 from ipython1.notebook.progress import meter
 
-log = Logger()
+log: Logger = Logger()
 
 LIVE_AFTER: Final = 1.0
 """Seconds of waiting after which something is shown."""

@@ -42,9 +42,9 @@ class MultiEngineMapper(CheckedAttributes):
     """
 
     client: Any
-    dist = Setting[str]("b", check_dist)
-    targets = Setting[Targets]("all", optional(check_targets))
-    block = Setting[bool | None](None, optional(yes_or_no))
+    dist: Setting[str] = Setting("b", check_dist)
+    targets: Setting[Targets] = Setting("all", optional(check_targets))
+    block: Setting[bool | None] = Setting(None, optional(yes_or_no))
 
     def __init__(
         self, client: Any, dist: str = "b", targets: Targets = "all", block: bool | None = None

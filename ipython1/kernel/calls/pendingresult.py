@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol
 
 from twisted.logger import Logger
 
-from ipython1.checks import check_timeout, is_number
+from ipython1.checks import check_seconds, check_timeout
 from ipython1.core.interrupt import raised_by_handler
 from ipython1.core.terminaltext import rendered
 from ipython1.kernel.basics.error import InvalidDeferredID, ResultNotCompleted
@@ -41,7 +41,7 @@ from ipython1.kernel.wire.messages import OK, Outcome
 from ipython1.kernel.wire.waits import Needs
 from ipython1.notebook.progress import done_of
 
-log = Logger()
+log: Logger = Logger()
 
 
 class Finish(Protocol):
@@ -100,7 +100,7 @@ class PendingResult(PendingCard, CallOutput, Future[Any], Elements):
         self._finish = finish
         self._outputs = {} if outputs is None else outputs
         self.prints = prints
-        self.streams_output = True
+        self.streams_output: bool = True
         self.view: LiveView | None = None
         self.name = name
         self.client = client
@@ -282,8 +282,7 @@ class PendingResult(PendingCard, CallOutput, Future[Any], Elements):
         :raises ClientError: in the reactor's thread.
         """
         refuse_in_reactor_thread()
-        if not is_number(interval):
-            raise TypeError(f"interval must be a number of seconds, not {interval!r}")
+        interval = check_seconds("interval", interval)
         return watch_progress(self, check_timeout("timeout", timeout), interval)
 
     def abort(self) -> None:

@@ -100,7 +100,8 @@ class SshRoute:
 
     def __init__(self, reactor: Any, login: tuple[str, ...], source: Any, interface: str) -> None:
         self._reactor = reactor
-        self._command, self.host = login[:-2], login[-1]
+        self._command = login[:-2]
+        self.host: str = login[-1]
         self._source = source
         self._interface = interface
         self._place: Place | None = None

@@ -209,10 +209,10 @@ class NotFinished(ResultNotCompleted):
 
     def __init__(self, pending: PendingResult, timeout: float, stacks: StackList) -> None:
         self.pending = pending
-        self.failed = pending.failures()
+        self.failed: dict[int, BaseException] = pending.failures()
         self.stacks = stacks
-        self.unfinished = [engine_id for engine_id, _ in stacks]
-        self.done = [
+        self.unfinished: list[int] = [engine_id for engine_id, _ in stacks]
+        self.done: list[int] = [
             engine_id
             for engine_id in pending.engine_ids
             if engine_id not in self.failed and engine_id not in self.unfinished

@@ -68,7 +68,7 @@ class ReactorInThread:
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._connections: weakref.WeakSet[LosesLink] = weakref.WeakSet()
-        self.ended = False
+        self.ended: bool = False
 
     def start(self) -> Any:
         """Start the reactor unless it is running.
@@ -178,7 +178,7 @@ def _refuse_on_loop_of(reactor: Any) -> None:
         )
 
 
-reactor_in_thread = ReactorInThread()
+reactor_in_thread: ReactorInThread = ReactorInThread()
 
 
 def in_reactor_thread() -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-log = Logger()
+log: Logger = Logger()
 
 
 def guarded(callback: Callable[[Any], object], value: Any) -> None:

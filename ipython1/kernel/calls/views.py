@@ -28,8 +28,11 @@ class Selection:
     :raises TypeError, InvalidEngineID, NoEnginesRegistered: if it names no engines.
     """
 
+    single: bool
+    ids: list[int]
+
     def __init__(self, which: Any, ids: Callable[[bool], Sequence[int]], whose: str = "") -> None:
-        self.whole = which == slice(None) if isinstance(which, slice) else False
+        self.whole: bool = which == slice(None) if isinstance(which, slice) else False
         if isinstance(which, slice):
             self.single = False
             self.ids = _in_range(which, ids(True))
@@ -98,7 +101,9 @@ class EngineView(MultiEngineMethods):
         MultiEngineMethods.__init__(self, client._connection)
         self._client = client  # which closes its connection when nothing refers to it
         self._selection = selection
-        self.targets = selection.ids[0] if selection.single else list(selection.ids)
+        self.targets: int | list[int] = (
+            selection.ids[0] if selection.single else list(selection.ids)
+        )
         self.block = block
 
     def __reduce__(self) -> Any:

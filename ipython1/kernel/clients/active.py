@@ -15,7 +15,7 @@ class ActiveClient:
         self.client: Any = None
 
 
-active = ActiveClient()
+active: ActiveClient = ActiveClient()
 
 
 def activate(client: Any) -> None:

@@ -13,12 +13,12 @@ from typing import Any
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.failure import Failure
 
-from ipython1.checks import check_timeout
+from ipython1.checks import check_int, check_timeout
 from ipython1.core.interrupt import raised_by_handler
 from ipython1.kernel.basics.error import InvalidDeferredID, NotAPendingResult
 from ipython1.kernel.calls.calls import Reading, Request, Targets
 from ipython1.kernel.calls.connect import Connection, open_connection
-from ipython1.kernel.calls.enginecount import check_number, wait_for_engines
+from ipython1.kernel.calls.enginecount import wait_for_engines
 from ipython1.kernel.calls.multienginemethods import MultiEngineMethods
 from ipython1.kernel.calls.runningcall import Call
 from ipython1.kernel.calls.views import EngineView, Selection
@@ -301,7 +301,7 @@ class AsyncMultiEngineClient(MultiEngineMethods):
         :param timeout: the maximum time to wait, in seconds; default: no limit.  It fails with
             ``ResultNotCompleted``, a ``TimeoutError`` that says how many there are, if there are fewer after that.
         """
-        n, timeout = check_number(n), check_timeout("timeout", timeout)
+        n, timeout = check_int("n", n, 1), check_timeout("timeout", timeout)
         connection = self._connection
         return awaitable(wait_for_engines(connection.end, connection.reactor, n, timeout))
 

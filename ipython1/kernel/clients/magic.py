@@ -58,8 +58,8 @@ class ParallelMagics(Magics):
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
         self._own: MultiEngineClient | None = None
-        self.auto = AutoParallel(shell)
-        self.defaults = PxOptions()
+        self.auto: AutoParallel = AutoParallel(shell)
+        self.defaults: PxOptions = PxOptions()
         self.last: PendingResult | _Finished | None = None
         self._last_group = ""
 

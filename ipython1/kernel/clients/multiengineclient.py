@@ -88,7 +88,7 @@ class MultiEngineClient(MultiEngineMethods, RemoteContext, DaskMethods):
 
     @property
     def connected(self) -> bool:
-        """Whether the client is connected to the controller; a lost connection is not restored."""
+        """Whether the client is connected to the controller now; a lost connection is made again."""
         return self._connection.end.connected
 
     def close(self) -> None:

@@ -68,7 +68,7 @@ class TaskClient(TaskCalls):
 
     _elsewhere = TASKS
 
-    progress = Setting[bool | None](None, optional(yes_or_no))
+    progress: Setting[bool | None] = Setting(None, optional(yes_or_no))
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""How many engines a cluster is to have, and which of them go.  No input and output.
+"""How many engines a cluster is to have, and which of them go; no input and output.
 
 The machine is shown the cluster again and again (:meth:`AdaptiveMachine.observed`) and answers with instructions.
 It looks at *units*, the engines that start and end together:
@@ -142,7 +142,7 @@ class AdaptiveMachine:
     """
 
     def __init__(self, want: Adaptation, patience: float = 0.0) -> None:
-        self.want = want
+        self.want: Adaptation = want
         self._demand = _Demand()
         self._growth = Pause()
         self._removal = Pause()

@@ -1,4 +1,4 @@
-"""How the units of an adaptive cluster come up, and how long they live.  No input and output."""
+"""How the units of an adaptive cluster come up, and how long they live; no input and output."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Pause:
     """Pauses after failures, longer and longer."""
 
     def __init__(self) -> None:
-        self.until = 0.0
+        self.until: float = 0.0
         self._next = FIRST_PAUSE
 
     def failed(self, now: float) -> float:
@@ -102,7 +102,7 @@ class Lives:
     """How long units live, to notice those that end as soon as they are usable, again and again."""
 
     def __init__(self) -> None:
-        self.pause = Pause()
+        self.pause: Pause = Pause()
         self._since: dict[str, tuple[UnitState, float]] = {}
         self._died_at = 0.0
 
@@ -137,7 +137,7 @@ class Arrivals:
 
     def __init__(self, patience: float) -> None:
         self.patience = patience
-        self.pause = Pause()
+        self.pause: Pause = Pause()
         self._since: dict[str, float] = {}
         self._usable: set[str] = set()
 

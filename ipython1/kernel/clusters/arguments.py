@@ -7,53 +7,30 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from ipython1.checks import is_int, is_number
+from ipython1.checks import check_int, check_seconds, is_int
 from ipython1.kernel.clusters.launch import command_options
-
-
-def check_number(value: Any, what: str, least: int = 1) -> int:
-    """A whole number.
-
-    :param what: the name of the argument, for the message.
-    :raises ValueError: when it is something else, or less than ``least``.
-    """
-    if not is_int(value) or value < least:
-        raise ValueError(f"{what} must be at least {least}, not {value!r}")
-    return value
-
 
 FINISH: Final = 10.0
 """Seconds by default that engines have to finish what they run, before they are ended."""
 
 
-def check_seconds(value: Any, what: str) -> float:
-    """A number of seconds.
+def check_limit(timeout: object) -> None:
+    """Check how long is waited: seconds, or None for no limit.
 
-    :param what: the name of the argument, for the message.
-    :raises ValueError: when it is something else, or less than 0.
+    :raises TypeError, ValueError: when it is something else, or below zero.
     """
-    if not is_number(value) or not 0 <= value < math.inf:
-        raise ValueError(f"{what} must be a number of seconds of 0 or more, not {value!r}")
-    return float(value)
-
-
-def check_timeout(value: Any) -> None:
-    """Check a number of seconds, or None for no limit.
-
-    :raises ValueError: when it is something else, or below zero.
-    """
-    if value is not None and not (is_number(value) and value >= 0):
-        raise ValueError(f"timeout must be a number of seconds or None, not {value!r}")
+    if timeout is not None and timeout != math.inf:
+        check_seconds("timeout", timeout)
 
 
 def addition(n: int | None, kind: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
     """What a cluster is to be told to start more engines.
 
-    :raises ValueError: when ``n`` is not a whole number of 1 or more.
-    :raises TypeError: when there is no option of that name.
+    :raises ValueError: when ``n`` is less than 1.
+    :raises TypeError: when ``n`` is not a whole number, or when there is no option of that name.
     """
     if n is not None:
-        check_number(n, "n")
+        check_int("n", n, 1)
     words = ["engines", *([kind] if kind else []), *command_options(options)]
     return {"count": n, "words": words, "directory": os.getcwd()}
 

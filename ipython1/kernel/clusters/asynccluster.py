@@ -20,7 +20,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from ipython1.checks import check_bool
+from ipython1.checks import check_bool, check_int, check_seconds
 from ipython1.daemon import osprocess
 from ipython1.daemon.link import adopt_connection
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ProtocolError
@@ -29,9 +29,7 @@ from ipython1.kernel.clients.awaitable import AwaitableDeferred, awaitable, use_
 from ipython1.kernel.clusters.arguments import (
     FINISH,
     addition,
-    check_number,
-    check_seconds,
-    check_timeout,
+    check_limit,
     engine_id,
     id_list,
 )
@@ -133,7 +131,7 @@ class AsyncCluster(BaseCluster):
             with :class:`~ipython1.kernel.error.ResultNotCompleted` if none is usable after ``timeout`` seconds.  The
             cluster is stopped then, and its jobs are cancelled.
         """
-        check_timeout(timeout)
+        check_limit(timeout)
         use_running_loop()
         return awaitable(self._start(timeout))
 
@@ -313,7 +311,7 @@ class AsyncCluster(BaseCluster):
         :param finish: as for :meth:`Cluster.remove_engines`.
         :returns: a Deferred that fires with None when they are gone.
         """
-        limit = check_seconds(finish, "finish") + REMOVE_LIMIT
+        limit = check_seconds("finish", finish) + REMOVE_LIMIT
         return self._call("remove", timeout=limit, ids=id_list(ids), within=finish)
 
     def restart_engine(self, id: int, finish: float = FINISH) -> AwaitableDeferred:
@@ -323,7 +321,7 @@ class AsyncCluster(BaseCluster):
         :param finish: as for :meth:`Cluster.restart_engine`.
         :returns: a Deferred that fires with None when it is usable.
         """
-        check_seconds(finish, "finish")
+        check_seconds("finish", finish)
         return self._call("restart", timeout=None, engine=engine_id(id), within=finish)
 
     def restart_controller(self) -> AwaitableDeferred:
@@ -345,7 +343,8 @@ class AsyncCluster(BaseCluster):
             :class:`~ipython1.kernel.error.ClusterError` as soon as it is certain that they do not come.
         """
         if n is not None:
-            check_number(n, "n", 0)
+            check_int("n", n, 0)
+        check_limit(timeout)
         limit = None if timeout is None else timeout + ANSWER_MARGIN
         return self._call("wait", timeout=limit, count=n, seconds=timeout)
 
@@ -366,7 +365,7 @@ class AsyncCluster(BaseCluster):
         :param lines: how many lines at most.
         :returns: a Deferred that fires with the lines, joined.
         """
-        check_number(lines, "lines")
+        check_int("lines", lines, 1)
         chosen = None if id is None else engine_id(id)
         return self._call("logs", "\n".join, engine=chosen, lines=lines)
 

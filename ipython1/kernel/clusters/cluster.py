@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ipython1.checks import check_bool
+from ipython1.checks import check_bool, check_int, check_seconds
 from ipython1.daemon import osprocess
 from ipython1.kernel.basics.attributes import CheckedAttributes, Setting, yes_or_no
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ResultNotCompleted
@@ -24,9 +24,7 @@ from ipython1.kernel.clusters.adapting import CanAdapt
 from ipython1.kernel.clusters.arguments import (
     FINISH,
     addition,
-    check_number,
-    check_seconds,
-    check_timeout,
+    check_limit,
     engine_id,
     id_list,
 )
@@ -72,7 +70,7 @@ _running: weakref.WeakSet[Cluster] = weakref.WeakSet()
 class BaseCluster(ClusterForms, CanAdapt, HasMonitor, CheckedAttributes):
     """What the blocking and the asynchronous cluster have in common."""
 
-    detach = Setting[bool](False, yes_or_no)
+    detach: Setting[bool] = Setting(False, yes_or_no)
 
     def __init__(
         self,
@@ -86,7 +84,7 @@ class BaseCluster(ClusterForms, CanAdapt, HasMonitor, CheckedAttributes):
         **options: Any,
     ) -> None:
         if n is not None:
-            check_number(n, "n", 0)
+            check_int("n", n, 0)
         self.detach = detach
         self._restore = check_restored(restore)
         self._kind = kind
@@ -184,7 +182,7 @@ class Cluster(LiveCard, BaseCluster):
 
     In a ``with`` statement it is started and stopped; else call :meth:`start` and :meth:`stop`.
 
-    :raises ValueError: if ``n`` is not a whole number of 0 or more.
+    :raises TypeError, ValueError: if ``n`` is not a whole number of 0 or more.
     :raises TypeError: if ``ipcluster`` has no option of that name.
 
     After :meth:`start`, every method raises :class:`~ipython1.kernel.error.ConnectionError` if the cluster has ended,
@@ -211,7 +209,7 @@ class Cluster(LiveCard, BaseCluster):
         :raises ResultNotCompleted: if no engine is usable after ``timeout`` seconds.  The cluster is stopped then, and
             its jobs are cancelled.
         """
-        check_timeout(timeout)
+        check_limit(timeout)
         if self._control is not None:
             raise ClusterError(f"{title_of(self.cluster_id)} is already started")
         owned = self._owned = self._start_process()
@@ -360,7 +358,7 @@ class Cluster(LiveCard, BaseCluster):
         :param kind: how they are started, if in another way than the first.
         :param options: as those of the cluster; what is not given is as it was for the first.
         :returns: the ids of those that are usable.
-        :raises ValueError: if ``n`` is not a whole number of 1 or more.
+        :raises TypeError, ValueError: if ``n`` is not a whole number of 1 or more.
         :raises TypeError: if there is no option of that name.
         :raises ClusterError: if none comes up, if an option means nothing for that kind, or if they may run on other
             hosts and the controller listens for this one only.
@@ -379,7 +377,7 @@ class Cluster(LiveCard, BaseCluster):
         :raises ClusterError: if they end only together with others (engines of one MPI job).
         :raises ResultNotCompleted: if they are not gone after 90 s.
         """
-        limit = check_seconds(finish, "finish") + REMOVE_LIMIT
+        limit = check_seconds("finish", finish) + REMOVE_LIMIT
         self._call("remove", limit, ids=id_list(ids), within=finish)
 
     def restart_engine(self, id: int, finish: float = FINISH) -> None:
@@ -393,7 +391,7 @@ class Cluster(LiveCard, BaseCluster):
             removed meanwhile, or if it does not come up.
         :raises ResultNotCompleted: if it is not usable after ``start_timeout``.
         """
-        check_seconds(finish, "finish")
+        check_seconds("finish", finish)
         self._call("restart", None, engine=engine_id(id), within=finish)
 
     def restart_controller(self) -> None:
@@ -412,12 +410,13 @@ class Cluster(LiveCard, BaseCluster):
         :param n: how many; None for all that were asked for.
         :param timeout: seconds; None for no limit.
         :returns: the ids of all engines that are usable.
-        :raises ValueError: if ``n`` is not a whole number of 0 or more.
+        :raises TypeError, ValueError: if ``n`` is not a whole number of 0 or more.
         :raises ResultNotCompleted: if there are not enough after that time.
         :raises ClusterError: as soon as it is certain that they do not come.
         """
         if n is not None:
-            check_number(n, "n", 0)
+            check_int("n", n, 0)
+        check_limit(timeout)
         limit = None if timeout is None else timeout + ANSWER_MARGIN
         return list(self._call("wait", limit, count=n, seconds=timeout))
 
@@ -440,12 +439,12 @@ class Cluster(LiveCard, BaseCluster):
         :param id: the engine's id; None for the controller.
         :param lines: how many lines at most.
         :returns: the lines, joined; empty if there is no log yet.
-        :raises TypeError: if ``id`` is not a whole number.
-        :raises ValueError: if ``lines`` is not a whole number of 1 or more.
+        :raises TypeError: if ``id`` or ``lines`` is not a whole number.
+        :raises ValueError: if ``lines`` is less than 1.
         :raises InvalidEngineID: if there is no such engine.
         :raises ClusterError: if it is not known where that engine logs to.
         """
-        check_number(lines, "lines")
+        check_int("lines", lines, 1)
         return "\n".join(
             self._call("logs", engine=None if id is None else engine_id(id), lines=lines)
         )

@@ -144,10 +144,10 @@ class ClusterWidget:
         self._count = 0
         self._acting = False
         self._lock = threading.Lock()
-        self.ended = False
+        self.ended: bool = False
         small = ipywidgets.Layout(width="auto")
-        self.card = ipywidgets.HTML()
-        self.number = ipywidgets.BoundedIntText(
+        self.card: Any = ipywidgets.HTML()
+        self.number: Any = ipywidgets.BoundedIntText(
             0, 0, MOST_ENGINES, description="engines", layout=ipywidgets.Layout(width="160px")
         )
         scale = ipywidgets.Button(
@@ -158,20 +158,20 @@ class ClusterWidget:
         stop = ipywidgets.Button(
             description="Stop", tooltip="end the cluster and all its engines", layout=small
         )
-        self.scale = _Confirmed(scale, self._scale)
+        self.scale: _Confirmed = _Confirmed(scale, self._scale)
         self.scale.question = self._scale_question
-        self.stop = _Confirmed(stop, self._stop)
+        self.stop: _Confirmed = _Confirmed(stop, self._stop)
         self.stop.question = lambda: "Really stop?"
-        self.buttons = [self.number, scale, stop]
+        self.buttons: list[Any] = [self.number, scale, stop]
         if hasattr(cluster, "monitor"):
             monitor = ipywidgets.Button(
                 description="Monitor", tooltip="serve a page that shows all", layout=small
             )
             monitor.on_click(lambda _: self._monitor())
             self.buttons.insert(2, monitor)
-        self.message = ipywidgets.HTML()
-        self.controls = ipywidgets.HBox(self.buttons)
-        self.box = ipywidgets.VBox([self.card, self.controls, self.message])
+        self.message: Any = ipywidgets.HTML()
+        self.controls: Any = ipywidgets.HBox(self.buttons)
+        self.box: Any = ipywidgets.VBox([self.card, self.controls, self.message])
         self.update()
 
     # -- watching

@@ -1,4 +1,4 @@
-"""Which engines a cluster has, and which were started together.  No input and output.
+"""Which engines a cluster has, and which were started together; no input and output.
 
 An engine is known by one of these, or by several:
 

@@ -57,12 +57,14 @@ class ClientView:
     """
 
     def __init__(self, client: AsyncMultiEngineClient) -> None:
-        self.get_ids = client.get_ids
-        self.on_engines_changed = client.on_engines_changed
-        self.on_warnings = client.on_warnings
-        self.on_connection_lost = client.on_connection_lost
-        self.kill = client.kill
-        self.close = client.close
+        self.get_ids: Callable[[], Deferred[list[int]]] = client.get_ids
+        self.on_engines_changed: Callable[[Callable[[list[int]], None]], None] = (
+            client.on_engines_changed
+        )
+        self.on_warnings: Callable[[Callable[[list[str]], None]], None] = client.on_warnings
+        self.on_connection_lost: Callable[[Callable[[str], None]], None] = client.on_connection_lost
+        self.kill: Callable[..., Deferred[Any]] = client.kill
+        self.close: Callable[[], Deferred[Any]] = client.close
         self._ask = client._connection.end.ask
 
     def drain(self, targets: Sequence[int]) -> Deferred[None]:

@@ -191,12 +191,12 @@ class OwnedProcess:
         options = [*arguments, f"--owner-fd={handover.number}"]
         try:
             # A Ctrl-C is for the program that uses the cluster; it decides what ends.
-            self.process = handover.start(
+            self.process: subprocess.Popen[bytes] = handover.start(
                 python_command(MODULE, ["ipcluster", *options]),
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
             )
-            self.connection = handover.connection(self.process)
+            self.connection: socket.socket = handover.connection(self.process)
         except BaseException:
             handover.close()
             raise

@@ -1,4 +1,4 @@
-"""What follows from what happens to a running cluster.  No input and output.
+"""What follows from what happens to a running cluster; no input and output.
 
 What happens is told by method calls; each answers with a list of instructions.  Processes are the business of
 :mod:`ipython1.daemon.supervision`; here, an engine is usable when the controller lists it, and only then.
@@ -119,8 +119,8 @@ class ClusterMachine:
     def __init__(
         self, processes: Callable[[], Mapping[str, ProcessStatus]], own_controller: bool = True
     ) -> None:
-        self.phase = Phase.STARTING
-        self.engines = Engines(processes)
+        self.phase: Phase = Phase.STARTING
+        self.engines: Engines = Engines(processes)
         self.warnings: tuple[str, ...] = ()
         self.progresses: list[StartProgress] = []
         self._processes = processes

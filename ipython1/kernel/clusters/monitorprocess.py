@@ -37,7 +37,7 @@ class Monitor:
             ]
         )
         try:
-            self.url = self._read_url()
+            self.url: str = self._read_url()
         except BaseException:
             self.close()
             raise

@@ -1,4 +1,4 @@
-"""What is said about a controller that died and is restarted, again and again if it must be.  No input and output.
+"""What is said about a controller that died and is restarted, again and again if it must be; no input and output.
 
 A controller that was usable is told each time it dies.  What then keeps it from starting (a taken port, a full disk)
 is told once, again when the reason changes, and otherwise once in :data:`REMINDER` seconds.

@@ -115,7 +115,7 @@ class ClusterProcess:
     :param engines_like: understands the options of engines that are added.
     """
 
-    log = Logger()
+    log: Logger = Logger()
 
     def __init__(
         self,
@@ -129,15 +129,15 @@ class ClusterProcess:
     ) -> None:
         self.config = config
         self.files = files
-        self.screen = Screen(sys.stdout, sys.stderr)
-        self.status = 0
+        self.screen: Screen = Screen(sys.stdout, sys.stderr)
+        self.status: int = 0
         self._reactor = reactor
         self._owner = owner
         supervisor = ProcessSupervisor(reactor, supervision)
         nanny = adopt_connection(reactor, connection, NannyLink(supervisor.on_event))
         nanny.hello.addErrback(lambda failure: None)
         supervisor.add_host("", nanny)
-        self.service = ClusterService(
+        self.service: ClusterService = ClusterService(
             config,
             files,
             reactor,
@@ -147,7 +147,7 @@ class ClusterProcess:
             on_change=self._on_change,
         )
         self._orders = Orders(self.service, engines_like, reactor)
-        self.server = ControlServer(self._orders.all())
+        self.server: ControlServer = ControlServer(self._orders.all())
         self._socket_path = files.security_file("ipcluster.sock")
         self._writing: Any = None
         self._shown = -1

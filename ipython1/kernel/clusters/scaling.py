@@ -79,7 +79,7 @@ class Scaling:
     :param start_timeout: seconds that engines may take to come up once they run; 0 for any time.
     """
 
-    log = Logger()
+    log: Logger = Logger()
 
     def __init__(
         self,

@@ -72,7 +72,7 @@ class ClusterService:
     :ivar finished: fires with an exit status when the cluster is over.
     """
 
-    log = Logger()
+    log: Logger = Logger()
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class ClusterService:
         self.config = config
         self.files = files
         self.finished: Deferred[int] = Deferred()
-        self.socket_path = ""
+        self.socket_path: str = ""
         self._reactor = reactor
         self._supervisor = supervisor
         self._nanny = nanny
@@ -113,7 +113,7 @@ class ClusterService:
         self._heartbeat = Heartbeat(reactor, nanny, self._say)
         limits = config.idle_timeout, config.start_timeout
         first = self._launchers.first
-        self.scaling = Scaling(reactor, self, self._machine.engines, first, *limits)
+        self.scaling: Scaling = Scaling(reactor, self, self._machine.engines, first, *limits)
         supervisor.on_report(self._on_report)
         nanny.lost.addCallback(lambda _: self._nanny_lost())
 

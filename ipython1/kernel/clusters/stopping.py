@@ -29,7 +29,7 @@ class Stopping:
     :param say: shows a line to the user.
     """
 
-    log = Logger()
+    log: Logger = Logger()
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Whether anybody still uses a cluster.  No input and output.
+"""Whether anybody still uses a cluster; no input and output.
 
 It is used while a client is connected, a task or a command waits or runs, or engines are being started.
 """

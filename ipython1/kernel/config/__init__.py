@@ -5,4 +5,4 @@ from ipython1.kernel.config.settings import SETTINGS
 
 __all__ = ["config_manager"]
 
-config_manager = ConfigManager("ipython1.kernel", SETTINGS)
+config_manager: ConfigManager = ConfigManager("ipython1.kernel", SETTINGS)

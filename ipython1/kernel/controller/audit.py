@@ -26,7 +26,7 @@ from ipython1.kernel.wire import frames, messages, taskwire
 from ipython1.kernel.wire.frames import Buffer, FrameHandler
 from ipython1.kernel.wire.payload import pack_sizes, unpack_sizes
 
-log = Logger()
+log: Logger = Logger()
 
 LONGEST_TEXT: Final = 1000
 """Characters of code that are logged."""

@@ -19,7 +19,7 @@ from ipython1.kernel.host.security import write_furl
 from ipython1.kernel.tub import tubs
 from ipython1.kernel.wire import messages
 
-log = Logger()
+log: Logger = Logger()
 
 LEAST_OF_UUID: Final = 4
 """Characters that name a client."""

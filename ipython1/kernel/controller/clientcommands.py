@@ -97,7 +97,7 @@ class ClientCommands:
         self._resent: set[int] = set()
         self._refused: dict[int, KernelError] = {}
         self._outcomes = ClientOutcomes(keeper, self._progress)
-        self.is_gone = False
+        self.is_gone: bool = False
 
     # -- rules for the queues of engines
 

@@ -15,7 +15,7 @@ from ipython1.kernel.controller.partyrows import STARTED_AGAIN, client_party, cl
 from ipython1.kernel.wire import frames, messages
 from ipython1.kernel.wire.link import FrameLink
 
-log = Logger()
+log: Logger = Logger()
 
 
 class ClientRegistry:
@@ -35,7 +35,6 @@ class ClientRegistry:
         self._journal = journal
         self._parties = Parties("client", clock, self._gone, processes)
         self._on_gone: list[Callable[[bytes], None]] = []
-        self._on_came: list[Callable[[Identity, messages.Hello], None]] = []
         self._links: dict[str, list[FrameLink]] = {}
 
     def came(self, hello: messages.Hello) -> bool:
@@ -51,8 +50,6 @@ class ClientRegistry:
             link.abort("it has registered again")
         identity = self._parties.came(hello.uuid, hello.secret, hello.pid, hello.host, hello.label)
         self._journal.client_came(client_row(identity, time.time()))
-        for call in self._on_came:
-            call(identity, hello)
         return known
 
     def attached(self, uuid: str, link: FrameLink) -> None:
@@ -123,10 +120,6 @@ class ClientRegistry:
     def on_client_gone_do(self, call: Callable[[bytes], None]) -> None:
         """Call ``call`` with the uuid (16 bytes) of each client that will not come back."""
         self._on_gone.append(call)
-
-    def on_client_came_do(self, call: Callable[[Identity, messages.Hello], None]) -> None:
-        """Call ``call`` for each client that registers, also again."""
-        self._on_came.append(call)
 
     def stop(self) -> None:
         """Wait for nobody any more; for the end of the process."""

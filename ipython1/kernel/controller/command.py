@@ -19,7 +19,7 @@ from ipython1.kernel.wire.bulkrelay import BulkRelay
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.payload import split_inline
 
-log = Logger()
+log: Logger = Logger()
 
 KEPT_HERE: Final = 4096
 """Bytes.  Arguments up to this stay in memory while their command waits."""
@@ -63,14 +63,14 @@ class Command:
         stream: Callable[[str, bytes], None] | None = None,
         confirms: bool = False,
     ) -> None:
-        self.key = (origin, number)
-        self.method = method
-        self.data = data
-        self.stream = stream
-        self.confirms = confirms
+        self.key: tuple[bytes, int] = (origin, number)
+        self.method: str = method
+        self.data: CommandData = data
+        self.stream: Callable[[str, bytes], None] | None = stream
+        self.confirms: bool = confirms
         self.on_outcome: Callable[[Outcome], object] | None = None
-        self.ended = False
-        self.begun = 0.0
+        self.ended: bool = False
+        self.begun: float = 0.0
         self.transfer: int | None = None
 
     @property

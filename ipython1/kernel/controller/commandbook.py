@@ -21,7 +21,7 @@ from ipython1.kernel.controller.journal.rows import OutcomeNote, Recovered
 from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.wire import messages
 
-log = Logger()
+log: Logger = Logger()
 
 NO_ROLE: Final = ""
 """The role of interfaces whose commands are not kept in the journal."""

@@ -55,14 +55,14 @@ class CommandData:
     )
 
     def __init__(self, size: int, payload: Buffer | None = None, coming: bool = False) -> None:
-        self.size = size
+        self.size: int = size
         self.payload = payload
-        self.can_return = False
-        self.near = False
-        self.known_before = False
-        self.unwanted = False
-        self.frame = b""
-        self.label = ""
+        self.can_return: bool = False
+        self.near: bool = False
+        self.known_before: bool = False
+        self.unwanted: bool = False
+        self.frame: bytes = b""
+        self.label: str = ""
         self._fetch: Callable[[], None] | None = None
         self._takers: dict[object, DataTaker] = {}
         self._asked = coming

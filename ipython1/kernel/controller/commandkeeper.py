@@ -33,7 +33,7 @@ from ipython1.kernel.wire.bulkrelay import BulkRelay
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.spool import Spool
 
-log = Logger()
+log: Logger = Logger()
 
 LAZY: Final = 0.1
 """Seconds that a client has to take a small outcome before it is written; also, until it is written that it has one.

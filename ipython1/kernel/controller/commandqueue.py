@@ -228,10 +228,6 @@ class CommandQueue(Generic[C]):
         self._ended[key] = command
         return command
 
-    def is_stranger(self, key: Key) -> bool:
-        """Whether ``key`` is a stranger that has ended."""
-        return key in self._finished_strangers
-
     def confirmed(self, key: Key) -> C | None:
         """The outcome of a command that ended is safe; returns the command, None if that is known already."""
         return self._ended.pop(key, None)

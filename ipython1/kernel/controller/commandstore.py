@@ -158,7 +158,8 @@ class FileSource:
         self._reading = False
         self.send: SendFrame = self._told
         self.relays_in: dict[int, BulkRelay] = {}
-        self.relay = self.relays_in[1] = BulkRelay(self, 1, sizes, spool)
+        self.relay: BulkRelay = BulkRelay(self, 1, sizes, spool)
+        self.relays_in[1] = self.relay
 
     def begin(self) -> None:
         """Send the first pieces."""

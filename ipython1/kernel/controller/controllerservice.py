@@ -36,7 +36,7 @@ from ipython1.kernel.host.openfiles import Places
 from ipython1.kernel.host.peerprocess import PeerProcesses
 from ipython1.kernel.wire import frames, messages
 
-log = Logger()
+log: Logger = Logger()
 
 Hook: TypeAlias = tuple[Callable[..., Any], bool, Any, Any]
 """A function, whether it gets the engine's id first, and its other arguments."""
@@ -48,7 +48,7 @@ MAX_ID = 2**30
 class IControllerCore(Interface):
     """The registry of engines."""
 
-    engines = Attribute("A dict of the engines (``IEngineQueued``) by id.")
+    engines: dict[int, Any] = Attribute("A dict of the engines (``IEngineQueued``) by id.")
 
     def register_engine(hello: messages.Hello, has_lane: bool = False) -> QueuedEngine:
         """An engine has come, or come back; returns its ``QueuedEngine``.
@@ -122,6 +122,10 @@ class ControllerService(MultiService):
     :ivar has_upstream: whether it is the gateway of its engines to another controller.
     """
 
+    call_soon: Callable[[Callable[[], None]], object]
+    clients: ClientRegistry
+    commands: CommandBook
+
     def __init__(
         self,
         clock: IReactorTime,
@@ -140,17 +144,17 @@ class ControllerService(MultiService):
         self._places = places
         self._full = ""
         self._warnings: dict[str, str] = {}
-        self.has_upstream = False
+        self.has_upstream: bool = False
         self.request_stop = request_stop
         self.max_message = max_message
         self.task_config = task_config
         self.engines: dict[int, QueuedEngine] = {}
-        self.drains = Drains(self.engines)
+        self.drains: Drains = Drains(self.engines)
         self.clock = clock
         self._confirmations = Confirmations(clock)
-        self.waits = WaitWatch(self.engines, clock)
+        self.waits: WaitWatch = WaitWatch(self.engines, clock)
         self._processes = processes
-        self.graces = graces or Graces()
+        self.graces: Graces = graces or Graces()
         self.journal: Journal = NoJournal() if journal is None else journal
         self.interfaces: dict[str, Any] = {}
         self._next_id = 0
@@ -160,9 +164,9 @@ class ControllerService(MultiService):
         self.clients = ClientRegistry(clock, self.graces.client, watched, self.journal)
         self.commands = CommandBook(self.journal, clock, self.engines, self.clients.is_living)
         self.clients.on_client_gone_do(self.commands.client_gone)
-        self.observer = Observer(clock, self._label_of, lambda: self.clients.connected)
+        self.observer: Observer = Observer(clock, self._label_of, lambda: self.clients.connected)
         self.journal.on_trouble_do(lambda text: self.clients.warn(self.warnings))
-        self.loads = Loads(self.engines, self.clients, self.drains, clock)
+        self.loads: Loads = Loads(self.engines, self.clients, self.drains, clock)
         self._on_register: list[Hook] = []
         self._on_unregister: list[Hook] = []
         self._on_away: list[Hook] = []
@@ -229,6 +233,7 @@ class ControllerService(MultiService):
         for engine in recovered.engines:
             self._expect_engine(engine)
         self.commands.recover(recovered)
+        self.journal.release_recovered()
 
     def _expect_engine(self, row: EngineRow) -> None:
         hello = messages.Hello(row.uuid.hex(), row.pid, row.host, messages.ENGINE)

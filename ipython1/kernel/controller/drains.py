@@ -25,7 +25,7 @@ from twisted.logger import Logger
 from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.wire import frames
 
-log = Logger()
+log: Logger = Logger()
 
 
 class TaskSide(Protocol):

@@ -71,7 +71,7 @@ class EngineSession:
         self._hello = hello
         self._link: Link | None = None
         self.engine = engine
-        self.back = engine.away
+        self.back: bool = engine.away
 
     def attach(self, link: Link) -> messages.Welcome:
         self._link = link

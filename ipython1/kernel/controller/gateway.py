@@ -29,7 +29,7 @@ from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.lanes import Lane, Lanes
 from ipython1.kernel.wire.link import FrameLink
 
-log = Logger()
+log: Logger = Logger()
 
 ENGINE_LANE: Final = 1
 """The number of the lane for the upstream on the link of each engine."""
@@ -234,7 +234,7 @@ class Gateway:
         open_link: Callable[[FrameReceiver], Awaitable[FrameLink]],
         refused: Callable[[KernelError], None],
     ) -> None:
-        self.clock = controller.clock
+        self.clock: IReactorTime = controller.clock
         self._controller = controller
         self._open_link = open_link
         self._refused = refused

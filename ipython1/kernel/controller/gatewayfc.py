@@ -15,7 +15,7 @@ from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.lanes import Lane, Lanes
 from ipython1.kernel.wire.link import FrameLink
 
-log = Logger()
+log: Logger = Logger()
 
 
 class EngineSession(FrameReceiver, Protocol):

@@ -36,7 +36,7 @@ MOST_ENTRIES: Final = 10_000
 class IMonitor(Interface):
     """Looks at a controller."""
 
-    controller = Attribute("The adapted controller.")
+    controller: Any = Attribute("The adapted controller.")
 
     def get_ids() -> list[int]:
         """The ids of all engines, sorted."""

@@ -17,6 +17,7 @@ from zope.interface import Attribute, Interface, implementer
 from ipython1.core.texts import compress_ids
 from ipython1.kernel.basics.error import InvalidEngineID, NoEnginesRegistered
 from ipython1.kernel.controller.command import Command, Outcome
+from ipython1.kernel.controller.commandbook import CommandBook
 from ipython1.kernel.controller.commanddata import CommandData
 from ipython1.kernel.controller.controllerservice import ControllerService, IControllerBase
 from ipython1.kernel.controller.inspection import STACKS_TIMEOUT, interrupt_and_look, stacks_of
@@ -48,7 +49,7 @@ class IEngineMultiplexer(Interface):
 class IMultiEngine(IEngineMultiplexer):
     """The MultiEngine interface of a controller."""
 
-    controller = Attribute("The adapted controller.")
+    controller: Any = Attribute("The adapted controller.")
 
     def get_ids() -> list[int]:
         """The ids of all engines, sorted."""
@@ -111,7 +112,7 @@ class MultiEngine:
 
     def __init__(self, controller: ControllerService) -> None:
         self.controller = controller
-        self.book = controller.commands
+        self.book: CommandBook = controller.commands
         self.book.owner_came(self)
 
     @property

@@ -47,7 +47,7 @@ from ipython1.kernel.wire.spool import Spool
 if TYPE_CHECKING:
     from ipython1.kernel.controller.config import ControllerConfig, InterfaceSpec
 
-log = Logger()
+log: Logger = Logger()
 
 
 class WatchedProcesses:

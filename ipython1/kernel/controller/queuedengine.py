@@ -32,7 +32,7 @@ from ipython1.kernel.wire.loads import leaves_data
 from ipython1.kernel.wire.named import pack_named
 from ipython1.kernel.wire.payload import Serialized, join_inline
 
-log = Logger()
+log: Logger = Logger()
 
 
 class IEngineQueued(Interface):
@@ -41,7 +41,7 @@ class IEngineQueued(Interface):
     The methods that take part in the queue give a Deferred of an :class:`Outcome` and never fail.
     """
 
-    id = Attribute("The engine's id, an int >= 0.")
+    id: int = Attribute("The engine's id, an int >= 0.")
 
     def submit(command: Command) -> Deferred[Outcome]:
         """Queue a :class:`Command`."""
@@ -123,19 +123,19 @@ class QueuedEngine:
     ) -> None:
         self.id = engine_id
         self.hello = hello
-        self.origin = bytes.fromhex(hello.uuid)
+        self.origin: bytes = bytes.fromhex(hello.uuid)
         # Another one after each start of the controller, as the numbers begin anew.
-        self.local_origin = os.urandom(messages.ORIGIN_SIZE)
-        self.properties_version = 0
-        self.registered = time.time()
-        self.alive = True
+        self.local_origin: bytes = os.urandom(messages.ORIGIN_SIZE)
+        self.properties_version: int = 0
+        self.registered: float = time.time()
+        self.alive: bool = True
         self.link: Link | None = None
         self._away_since: float | None = None
         self._clock = clock
         self._processes = processes or NoProcesses()
         self.process: ProcessName | None = None
         chosen = NoRules() if rules is None else rules
-        self.commands = CommandSender(
+        self.commands: CommandSender = CommandSender(
             engine_id,
             self._name,
             confirmations or Confirmations(clock),
@@ -151,15 +151,15 @@ class QueuedEngine:
         """Called when a command is sent, and when the engine is done with one."""
         self.on_killed: Callable[[], None] = lambda: None
         """Called when it was to be killed and has not gone by itself; it must be given up."""
-        self.row = 0
+        self.row: int = 0
         """The journal's ticket of its registration."""
-        self.loss_reason = ""
+        self.loss_reason: str = ""
         """How it went, once it is gone."""
-        self.lost_command = False
+        self.lost_command: bool = False
         """Whether it had a command when it went."""
-        self.blameless = False
-        self.holds_data = hello.holds.data
-        self.turned = clock.seconds()
+        self.blameless: bool = False
+        self.holds_data: bool = hello.holds.data
+        self.turned: float = clock.seconds()
 
     def _name(self) -> str:
         return f"engine {self.id} (process {self.hello.pid})"

@@ -31,7 +31,7 @@ from ipython1.kernel.wire.frames import Bytes
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.taskwire import DONE_HEAD, Status
 
-log = Logger()
+log: Logger = Logger()
 
 AT_ONCE: Final = 64
 """Results that are read from the journal at a time."""

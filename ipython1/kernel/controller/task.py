@@ -36,7 +36,8 @@ from ipython1.kernel.basics.taskinterfaces import (
 )
 from ipython1.kernel.controller.controllerservice import ControllerService, IControllerBase
 from ipython1.kernel.controller.enginetasks import EngineFace
-from ipython1.kernel.controller.journal.interface import trouble_of
+from ipython1.kernel.controller.journal.interface import Journal, trouble_of
+from ipython1.kernel.controller.observing import observer as observing
 from ipython1.kernel.controller.queuedengine import QueuedEngine
 from ipython1.kernel.controller.resultgate import ResultGate
 from ipython1.kernel.controller.resultkeeper import ResultKeeper
@@ -73,7 +74,7 @@ from ipython1.kernel.wire import taskwire
 from ipython1.kernel.wire.frames import Buffer, Bytes
 from ipython1.kernel.wire.tasksync import LeaseState, ResyncAnswer
 
-log = Logger()
+log: Logger = Logger()
 
 
 class Observer(Protocol):
@@ -101,22 +102,26 @@ class TaskController:
         config = controller.task_config
         settings = settings_from(config, controller)
         scheduler = FIFOScheduler() if config is None else make_scheduler(config.scheduler)
-        self.machine = TaskMachine(
+        self.machine: TaskMachine = TaskMachine(
             assigner_for(scheduler, settings.prefetch), settings, self._is_held
         )
-        self.journal = controller.journal
+        self.journal: Journal = controller.journal
         self.now: Callable[[], float] = controller.clock.seconds
         self.soon: Callable[[Callable[[], None]], object] = controller.call_soon
-        self.observer = controller.observer
-        self.rows = TaskRows(self._time)
-        self.functions = TaskFunctions(self.journal, self._function_forgotten)
-        self.intake = TaskIntake(self.machine, self.journal, self.now, self._time, self.changed)
-        self.history = TaskHistory(self.machine, self.journal, self.rows, controller.clients)
+        self.observer: observing.Observer = controller.observer
+        self.rows: TaskRows = TaskRows(self._time)
+        self.functions: TaskFunctions = TaskFunctions(self.journal, self._function_forgotten)
+        self.intake: TaskIntake = TaskIntake(
+            self.machine, self.journal, self.now, self._time, self.changed
+        )
+        self.history: TaskHistory = TaskHistory(
+            self.machine, self.journal, self.rows, controller.clients
+        )
         self._keeper = ResultKeeper(
             self.machine.clients, self.journal, controller.clock, self.rows, self.changed
         )
         self.machine.clients.closed = lambda: self._keeper.full
-        self.gate = ResultGate(lambda: self._keeper.unsafe, self.soon)
+        self.gate: ResultGate = ResultGate(lambda: self._keeper.unsafe, self.soon)
         self._faces: dict[int, EngineFace] = {}
         self._observers: dict[bytes, Observer] = {}
         self._leaving: set[bytes] = set()

@@ -26,7 +26,7 @@ from ipython1.kernel.wire.frames import Buffer, Bytes
 from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.tasksync import read_ranges
 
-log = Logger()
+log: Logger = Logger()
 
 AT_ONCE = frozenset(("queue_status", "obstacles"))
 """Questions that are answered also while the journal cannot be written."""

@@ -29,7 +29,7 @@ from ipython1.kernel.wire import taskwire
 from ipython1.kernel.wire.frames import Buffer, Bytes
 from ipython1.kernel.wire.tasklinks import Links
 
-log = Logger()
+log: Logger = Logger()
 
 ReadOptions: TypeAlias = Callable[[bytes], Any]
 """Makes the terms of tasks from their packed options."""

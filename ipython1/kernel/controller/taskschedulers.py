@@ -98,7 +98,7 @@ class FIFOScheduler:
 class LIFOScheduler(FIFOScheduler):
     """Last in, first out."""
 
-    line = LIFOLine
+    line: ClassVar[type[Line]] = LIFOLine
 
     def tasks(self) -> Iterable[Any]:
         return reversed(self._tasks.values())
@@ -107,7 +107,7 @@ class LIFOScheduler(FIFOScheduler):
 class PriorityScheduler(FIFOScheduler):
     """Larger ``priority`` first; equal ones first in, first out."""
 
-    line = PriorityLine
+    line: ClassVar[type[Line]] = PriorityLine
 
     def __init__(self) -> None:
         super().__init__()

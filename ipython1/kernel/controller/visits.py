@@ -59,11 +59,11 @@ class Visit:
     ) -> None:
         self.interface = interface
         self.hello = hello
-        self.since = 0.0
+        self.since: float = 0.0
         self.link: FrameLink | None = None
         self._visits = visits
         self._session = session
-        self.opened = session.opened
+        self.opened: Callable[[], None] = session.opened
         observer = visits.observer
         self.frame_received: FrameHandler = session.frame_received
         if observer is not None:

@@ -29,7 +29,7 @@ from ipython1.kernel.engine.end import EngineEnd
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.again import Pauses
 
-log = Logger()
+log: Logger = Logger()
 
 
 class EngineConnection:

@@ -27,7 +27,7 @@ from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.handlers import FrameHandlers
 from ipython1.kernel.wire.link import Link, ThreadOutbox
 
-log = Logger()
+log: Logger = Logger()
 
 Runs: TypeAlias = tuple[tuple[int, int], ...]
 """Runs of tasks, as (task id, attempt)."""
@@ -70,22 +70,27 @@ class EngineEnd:
         self._reactor = reactor
         self._exit_now = exit_now
         self._begun = monotonic()
-        self.outbox = ThreadOutbox(reactor.callFromThread, turns_of(reactor).call)
+        self.outbox: ThreadOutbox = ThreadOutbox(reactor.callFromThread, turns_of(reactor).call)
         self.lost: Deferred[str] = Deferred()
-        self.stopping = False
-        self.leaving = self.released = False
+        self.stopping: bool = False
+        self.leaving: bool = False
+        self.released: bool = False
         self.beside: EngineEnd | None = None
         self.debugged: Callable[[], str] = lambda: ""
         self.debug: Callable[[dict[str, Any]], Any] = lambda request: {}
-        self.output = LiveOutput(output, displays or LiveDisplays())
-        self.commands = EngineCommands(worker, gate, self.output, reactor, self.outbox)
+        self.output: LiveOutput = LiveOutput(output, displays or LiveDisplays())
+        self.commands: EngineCommands = EngineCommands(
+            worker, gate, self.output, reactor, self.outbox
+        )
         self.holds_of_tasks: Callable[[], tuple[Runs, Runs]] = lambda: ((), ())
         self.tasks: WorkSource | None = None
-        self.handlers = FrameHandlers("the controller")
+        self.handlers: FrameHandlers = FrameHandlers("the controller")
         self.handlers.update(self.commands.handlers)
         self.handlers[frames.STATUS] = self._status_asked
         self.handlers[frames.STOP] = lambda flags, ident, meta, payload: self._stop_asked()
-        self.frame_received = self.handlers.frame_received
+        self.frame_received: Callable[[int, int, int, Buffer, Buffer], None] = (
+            self.handlers.frame_received
+        )
 
     def holds(self) -> messages.Holds:
         """What is left of earlier connections, for the greeting."""

@@ -32,7 +32,7 @@ from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.overflow import Overflow
 from ipython1.kernel.wire.payload import Live, split_inline, total_size
 
-log = Logger()
+log: Logger = Logger()
 
 MOST_HELD: Final = 64 * 2**20
 """Bytes of outcomes that were not confirmed and are held in memory; what comes beyond goes into temporary files."""
@@ -73,8 +73,8 @@ class EngineCommands:
         self._streamed: set[Key] = set()
         self._data = False
         self._watch_call: Any = None
-        self.max_message = 0
-        self.engine_id = -1
+        self.max_message: int = 0
+        self.engine_id: int = -1
         self.handlers: dict[int, KindHandler] = {
             frames.COMMAND: self._command,
             frames.INTERRUPT: self._interrupt_asked,

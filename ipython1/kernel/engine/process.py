@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
     from ipython1.kernel.engine.config import EngineConfig
 
-log = Logger()
+log: Logger = Logger()
 
 SWITCH_INTERVAL = 0.0005
 """Seconds after which user code lets the reactor's thread have the interpreter."""
@@ -229,7 +229,7 @@ class EngineProcess:
         self._capture = OutputCapture(config.output_size)
         self._gate = InterruptGate(later=reactor.callLater)
         try:
-            self.interpreter = Interpreter(
+            self.interpreter: Interpreter = Interpreter(
                 self._capture,
                 history_size=config.history_length,
                 history_bytes=config.history_size,

@@ -123,11 +123,11 @@ class EngineService:
 
     def __init__(self, interpreter: Interpreter) -> None:
         global _current
-        self.id = -1
+        self.id: int = -1
         self.interpreter = interpreter
-        self.home = Home(interpreter.user_ns, interpreter.hidden_names)
-        self.parts = Parts(interpreter)
-        self.properties = Properties()
+        self.home: Home = Home(interpreter.user_ns, interpreter.hidden_names)
+        self.parts: Parts = Parts(interpreter)
+        self.properties: Properties = Properties()
         self.stop: Callable[[], None] = lambda: None
         self.debugger: Callable[[], None] = lambda: None
         self.before_user_code: Callable[[], None] = lambda: None

@@ -59,7 +59,7 @@ class Side:
 
     def __init__(self, session: Session) -> None:
         self._worker, reactor = session.worker, session.reactor
-        self.end = end = EngineEnd(
+        self.end: EngineEnd = EngineEnd(
             session.worker,
             session.gate,
             session.output,
@@ -67,9 +67,10 @@ class Side:
             session.exit_now,
             session.displays,
         )
+        end = self.end
         put_aside = session.handlers.put_aside
         self._runner = TaskRunner(session.service, session.displays, put_aside)
-        self.tasks = tasks = end.tasks = EngineTasks(
+        self.tasks: EngineTasks = EngineTasks(
             self._runner,
             session.gate,
             end.outbox,
@@ -77,9 +78,12 @@ class Side:
             session.worker.wake,
             session.handlers,
         )
+        tasks = end.tasks = self.tasks
         watch = TaskWatch(end.output, self._runner, lambda: tasks.running_key, end.outbox, reactor)
         tasks.watch, tasks.ended = watch.begin, watch.ended
-        self.waits = MainThreadWaits(self._running, tasks.idle, end.outbox, reactor)
+        self.waits: MainThreadWaits = MainThreadWaits(
+            self._running, tasks.idle, end.outbox, reactor
+        )
         end.handlers.update(tasks.handlers)
         end.handlers.update(self.waits.handlers)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from time import perf_counter  # user code may replace the one in the module
 from typing import Final
 
@@ -71,9 +72,9 @@ class TaskResults:
         self._size = 0
         self._number = 0
         self._notes: dict[tuple[int, int], Note] = {}
-        self.add = self._new.append
-        self.ended = 0.0
-        self.full = False
+        self.add: Callable[[Result], None] = self._new.append
+        self.ended: float = 0.0
+        self.full: bool = False
         self.link: Link | None = None
 
     def __bool__(self) -> bool:

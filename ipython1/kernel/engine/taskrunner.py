@@ -105,10 +105,10 @@ class TaskRunner:
             Kind.OBJECT: self._object,
         }
         self._last: tuple[Bytes, TaskBody | None] = (b"", None)
-        self.most_bytes = MOST_BYTES
+        self.most_bytes: int = MOST_BYTES
         self.note: Note | None = None
         self._displays = displays or LiveDisplays()
-        self.live = False
+        self.live: bool = False
 
     def add_function(self, digest: bytes, data: bytes) -> None:
         """Get to know a function; from any thread."""

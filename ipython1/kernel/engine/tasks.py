@@ -48,7 +48,7 @@ from ipython1.kernel.wire.frames import Buffer, Bytes
 from ipython1.kernel.wire.link import Link, ThreadOutbox
 from ipython1.kernel.wire.taskwire import Status
 
-log = Logger()
+log: Logger = Logger()
 
 FLUSH_AFTER: Final = 0.002
 """Seconds after which results are told even if there is more to run."""
@@ -125,7 +125,7 @@ class EngineTasks:
         self._look: Any = None
         self._last_look: Key | None = None
         self._looks = 0
-        self.properties_version = 0
+        self.properties_version: int = 0
         self.watch: Callable[[Key | None], object] = bool
         self.ended: Callable[[Key], object] = bool
         self.handlers: dict[int, Callable[[int, int, Buffer, Buffer], None]] = {

@@ -11,7 +11,7 @@ from ipython1.kernel.engine.liveoutput import STREAM_INTERVAL, LiveOutput
 from ipython1.kernel.wire import frames, taskwire
 from ipython1.kernel.wire.link import ThreadOutbox
 
-log = Logger()
+log: Logger = Logger()
 
 Key = tuple[int, int]
 

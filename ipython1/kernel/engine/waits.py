@@ -20,7 +20,7 @@ from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.link import ThreadOutbox
 from ipython1.kernel.wire.waits import Needs, Run, pack_wait
 
-log = Logger()
+log: Logger = Logger()
 
 LOOK_AFTER: Final = 0.01
 """Seconds after which a wait is told; most waits are over sooner."""

@@ -31,7 +31,7 @@ from ipython1.kernel.wire.frames import Buffer
 from ipython1.kernel.wire.messages import Outcome
 from ipython1.kernel.wire.payload import Buffers, Live
 
-log = Logger()
+log: Logger = Logger()
 
 
 class CommandOwner(Protocol):
@@ -190,10 +190,10 @@ class Worker:
         self._stopping = False
         self._away: set[CommandOwner | None] = set()
         self.source: WorkSource | None = None
-        self.displays = LiveDisplays()
+        self.displays: LiveDisplays = LiveDisplays()
         self.running: Command | None = None
-        self.running_since = 0.0
-        self.busy = False
+        self.running_since: float = 0.0
+        self.busy: bool = False
         self._told_late = False
         self.before_waiting: Callable[[Callable[[], bool]], None] = lambda over: None
 

@@ -85,21 +85,21 @@ class Item:
     )
 
     def __init__(self, future: Any, work: Any, kind: object) -> None:
-        self.future = future
-        self.work = work
-        self.kind = kind
+        self.future: Any = future
+        self.work: Any = work
+        self.kind: object = kind
         self.state: State = WAITING
         self.number: int | None = None
-        self.aborted = False
-        self.cancelling = False
-        self.asked = False
-        self.taken_back = False
-        self.dropped = False
+        self.aborted: bool = False
+        self.cancelling: bool = False
+        self.asked: bool = False
+        self.taken_back: bool = False
+        self.dropped: bool = False
         self.load: _Load | None = None
         self.avoid: _Load | None = None
-        self.sent = 0.0
-        self.look_at = 0.0
-        self.look_gap = LOOK_AFTER
+        self.sent: float = 0.0
+        self.look_at: float = 0.0
+        self.look_gap: float = LOOK_AFTER
 
 
 class _Load:
@@ -114,11 +114,11 @@ class _Load:
     __slots__ = ("engine", "free_since", "gone", "items", "stuck")
 
     def __init__(self, engine: int) -> None:
-        self.engine = engine
+        self.engine: int = engine
         self.items: list[Item] = []
-        self.free_since = 0.0
-        self.stuck = False
-        self.gone = False
+        self.free_since: float = 0.0
+        self.stuck: bool = False
+        self.gone: bool = False
 
 
 class Dispatcher:

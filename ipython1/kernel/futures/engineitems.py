@@ -384,7 +384,7 @@ class _Preparing:
 
     def __init__(self, items: EngineItems, engine: int) -> None:
         self._items = items
-        self.engine = engine
+        self.engine: int = engine
         self.number: int | None = None
 
     def accepted(self, ids: Sequence[int]) -> None:

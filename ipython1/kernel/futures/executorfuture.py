@@ -26,7 +26,7 @@ from ipython1.notebook.frontend import person_waits
 if TYPE_CHECKING:
     from ipython1.kernel.futures.dispatch import Item
 
-log = logging.getLogger("concurrent.futures")
+log: logging.Logger = logging.getLogger("concurrent.futures")
 """The logger to which the standard library's executors log errors in callbacks."""
 
 Callback: TypeAlias = Callable[[Any], object]
@@ -100,11 +100,11 @@ class Answer:
         stdout: str = "",
         stderr: str = "",
     ) -> None:
-        self.engine = engine
-        self.value = value
-        self.problem = problem
-        self.stdout = stdout
-        self.stderr = stderr
+        self.engine: int | None = engine
+        self.value: Any = value
+        self.problem: BaseException | None = problem
+        self.stdout: str = stdout
+        self.stderr: str = stderr
 
 
 _OVER: Final = (CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED)
@@ -128,7 +128,7 @@ class ItemOwner(Protocol):
     def call_back(self, callback: Callback, future: EngineFuture) -> None: ...
 
 
-class EngineFuture(Future):
+class EngineFuture(Future[Any]):
     """The future of a call on an engine; a ``concurrent.futures.Future``.
 
     The result is unpickled once, in the first thread that reads it.  Callbacks run in a thread of the executor.  A
@@ -150,7 +150,7 @@ class EngineFuture(Future):
         self._reading = threading.Lock()
         self._answer: Answer | None = None
         self._shown = False
-        self.calls = 1
+        self.calls: int = 1
 
     def __repr__(self) -> str:
         state = "cancelled" if self.cancelled() else "finished" if self.done() else "not finished"

@@ -53,7 +53,7 @@ class ExecutorItems(ABC):
         self._cause: BaseException | None = None
         self._lock = threading.Lock()
         """Protects changes of items' states that concern other threads."""
-        self.broken = ""
+        self.broken: str = ""
 
     def _begin(self) -> None:
         """Start to observe the engines and the connection."""

@@ -27,6 +27,7 @@ from ipython1.kernel.objects.taskoptions import TaskOptions
 from ipython1.kernel.tasks.clienttasks import ClientTasks, Waiter
 from ipython1.kernel.tasks.encoder import Encoded, TaskEncoder
 from ipython1.kernel.tasks.methods import read_value, wait_for_room
+from ipython1.kernel.tasks.runningoutput import RunningOutput
 from ipython1.kernel.wire import taskwire
 from ipython1.kernel.wire.frames import Bytes
 from ipython1.kernel.wire.taskwire import DONE_HEAD
@@ -75,7 +76,7 @@ class TaskItems(ExecutorItems):
     ) -> None:
         super().__init__(connection, most, completions, preparation)
         self._tasks = tasks
-        self.running = tasks.running
+        self.running: RunningOutput = tasks.running
         self._encoder = encoder
         self._options = options
         self._prepare = None if preparation is None else encoder.functions.pack(preparation)[0]

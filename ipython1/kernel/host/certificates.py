@@ -1,5 +1,4 @@
-"""The key and certificate that give a controller its permanent identity, and an engine or client a
-temporary one.
+"""Keys and certificates: a controller's permanent identity, and the temporary one of an engine or client.
 
 A Tub's id is a digest of its certificate, so only the holder of the private key can answer under
 that id.  The certificate is self-signed, and the protocol ignores its dates.  Keys are

@@ -39,7 +39,7 @@ class ControlConnection(Protocol):
     :param secret: what must be shown first; empty if nothing must.
     """
 
-    log = Logger()
+    log: Logger = Logger()
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class ControlConnection(Protocol):
         self._shown = b""
         self._on_end = on_end
         self._lines = line_buffer()
-        self.watching = False
+        self.watching: bool = False
 
     def dataReceived(self, data: bytes) -> None:
         if self._secret:
@@ -178,7 +178,7 @@ class ControlServer(Factory):
 class ControlSocket:
     """A control server at a socket of its own."""
 
-    log = Logger()
+    log: Logger = Logger()
 
     def __init__(self, server: ControlServer, path: Path, wanted: Path) -> None:
         self._server = server

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from ipython1.daemon import osprocess
 from ipython1.kernel.host.processstate import ProcessName
-from ipython1.system import O_CLOEXEC, PAGE_SIZE
+from ipython1.system import PAGE_SIZE
 
 _UTIME: Final = 11
 _STIME: Final = 12
@@ -54,16 +54,9 @@ def _units() -> tuple[int, int]:
 
 
 def _from_proc(pid: int) -> tuple[float, ProcessUsage] | None:
-    try:
-        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | O_CLOEXEC)
-        try:
-            data = os.read(descriptor, 4096)
-        finally:
-            os.close(descriptor)
-    except OSError:
+    fields = osprocess.stat_fields(pid)
+    if fields is None:
         return None
-    # The command name is in parentheses and may itself contain spaces and parentheses.
-    fields = data[data.rindex(b")") + 2 :].split()
     ticks, page = _units()
     cpu = (int(fields[_UTIME]) + int(fields[_STIME])) / ticks
     return float(fields[_STARTED]), ProcessUsage(cpu, int(fields[_RSS]) * page)

@@ -64,7 +64,7 @@ class SharedMemory:
     def __init__(self, size: int) -> None:
         if available_memory() < SPARE * size:
             raise MemoryError("too little memory is available to share some")
-        self.fd = os.memfd_create(_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self.fd: int = os.memfd_create(_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(self.fd, size)
             mapped = _map(self.fd, size, mmap.PROT_READ | mmap.PROT_WRITE)
@@ -72,7 +72,7 @@ class SharedMemory:
         except BaseException:
             self.close()
             raise
-        self.view = memoryview(mapped)
+        self.view: memoryview[int] = memoryview(mapped)
 
     def close(self) -> None:
         """Close the descriptor; the memory is there as long as it is mapped."""

@@ -27,7 +27,7 @@ from twisted.python import threadable
 from ipython1 import system
 from ipython1.core.interrupt import has_other_handlers, interrupts_deferred
 
-log = Logger()
+log: Logger = Logger()
 
 SWITCH: Final = "IPYTHON1_TAKE_TURNS"
 """The environment variable that has the reactor's thread take all turns itself, if it is ``0``."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ipython1.checks import check_bool, check_int, is_number
+from ipython1.checks import check_bool, check_int, check_seconds
 
 TARGET_DURATION: Final = 10.0
 """Seconds in which the engines are to be done with all tasks, by default."""
@@ -60,8 +60,8 @@ class Adaptation:
         return cls(
             least,
             most,
-            check_seconds("target_duration", target_duration),
-            check_seconds("idle", idle),
+            check_seconds("target_duration", target_duration, above_zero=True),
+            check_seconds("idle", idle, above_zero=True),
             check_bool("keep_data", keep_data),
         )
 
@@ -83,17 +83,3 @@ class Adaptation:
         if self.minimum == self.maximum:
             return f"{self.minimum} engine{'s' * (self.minimum != 1)}"
         return f"{self.minimum} to {self.maximum} engine{'s' * (self.maximum != 1)}"
-
-
-def check_seconds(name: str, value: object) -> float:
-    """Check a duration.
-
-    :param name: the name of the value, for messages.
-    :raises TypeError: if it is not a number.
-    :raises ValueError: if it is not more than 0, or infinite.
-    """
-    if not is_number(value):
-        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{name} must be more than 0 seconds, not {value!r}")
-    return float(value)

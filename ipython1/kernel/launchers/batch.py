@@ -60,11 +60,11 @@ class BatchEngines:
     early = False
     waits_in_queue = True
     system: BatchSystem
-    log = Logger()
+    log: Logger = Logger()
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.kind = self.system.name
+        self.kind: str = self.system.name
         self._arrays: list[JobArray] = []
         self._patience = Patience()
         self._submitting = DeferredLock()
@@ -439,10 +439,10 @@ def job_name(cluster_id: str, limit: int = 60) -> str:
 class SlurmEngines(BatchEngines):
     """Engines started by Slurm."""
 
-    system = Slurm()
+    system: Slurm = Slurm()
 
 
 class SgeEngines(BatchEngines):
     """Engines started by Grid Engine."""
 
-    system = Sge()
+    system: Sge = Sge()

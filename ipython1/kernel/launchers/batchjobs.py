@@ -1,4 +1,4 @@
-"""What follows from what a batch system says of a job array.  No input and output.
+"""What follows from what a batch system says of a job array; no input and output.
 
 =========  ============================================  =========  =================================================
 member     event                                         next       change
@@ -122,8 +122,10 @@ class JobArray:
         self.name = name
         self.job_id = job_id
         self.stem = stem
-        self.members = {index: Member(unit) for index, unit in enumerate(units, system.first)}
-        self.over = False
+        self.members: dict[int, Member] = {
+            index: Member(unit) for index, unit in enumerate(units, system.first)
+        }
+        self.over: bool = False
         self._system = system
         self._seen = False
 

@@ -1,4 +1,4 @@
-"""What the dialects of batch systems have in common: the questions that a launcher asks one.  No processes."""
+"""What the dialects of batch systems have in common: the questions that a launcher asks one; no processes."""
 
 from __future__ import annotations
 

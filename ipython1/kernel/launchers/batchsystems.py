@@ -1,4 +1,4 @@
-"""The dialects of Slurm and Grid Engine: how to submit, query and cancel a job array.  Pure text, no processes.
+"""The dialects of Slurm and Grid Engine: how to submit, query and cancel a job array, as pure text.
 
 The job script itself is passed on standard input; options of the array go on the command line, where they override the
 directives in a user's own script.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from typing import ClassVar
 
 from ipython1.core.texts import expand_ids
 from ipython1.kernel.launchers.batchsystem import (
@@ -29,11 +30,11 @@ class Slurm(BatchSystem):
 
     name = "slurm"
     first = 0
-    programs = ("sbatch", "squeue", "scancel")
+    programs: ClassVar[tuple[str, ...]] = ("sbatch", "squeue", "scancel")
     index = "$SLURM_ARRAY_TASK_ID"
     # It means nothing to programs that know nothing of it, and hardly anybody uses it.
-    notices = ("SIGURG",)
-    signs = (
+    notices: ClassVar[tuple[str, ...]] = ("SIGURG",)
+    signs: ClassVar[tuple[tuple[str, str], ...]] = (
         ("DUE TO TIME LIMIT", "reached its time limit"),
         ("DUE TO PREEMPTION", "was preempted"),
         ("DUE TO NODE", "lost its node"),
@@ -126,9 +127,9 @@ class Sge(BatchSystem):
 
     name = "sge"
     first = 1
-    programs = ("qsub", "qstat", "qdel")
+    programs: ClassVar[tuple[str, ...]] = ("qsub", "qstat", "qdel")
     index = "$SGE_TASK_ID"
-    notices = ("SIGUSR1",)
+    notices: ClassVar[tuple[str, ...]] = ("SIGUSR1",)
 
     def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
         return (

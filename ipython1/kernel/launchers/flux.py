@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Final
+from typing import ClassVar, Final
 
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.launchers.batch import BatchEngines
@@ -42,13 +42,13 @@ class Flux(BatchSystem):
 
     name = "flux"
     first = 0
-    programs = ("flux",)
+    programs: ClassVar[tuple[str, ...]] = ("flux",)
     index = "$FLUX_JOB_CC"
     script_in_file = True
     by_name = True
     one_by_one = True
     id_in_output = False
-    notices = ("SIGURG",)
+    notices: ClassVar[tuple[str, ...]] = ("SIGURG",)
 
     def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
         return (
@@ -148,4 +148,4 @@ def _one_of(job: str, index: int) -> str:
 class FluxEngines(BatchEngines):
     """Engines started by Flux."""
 
-    system = Flux()
+    system: Flux = Flux()

@@ -23,7 +23,7 @@ class FurlCopies:
     :param copy: called with a host and the FURL; copies it, or raises KernelError, and is called again then.
     """
 
-    log = Logger()
+    log: Logger = Logger()
 
     def __init__(
         self, reactor: Any, furl: Callable[[], str], copy: Callable[[str, str], Awaitable[None]]

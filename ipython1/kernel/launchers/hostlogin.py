@@ -1,4 +1,4 @@
-"""When to log in to a host, and what follows from how that goes.  No input and output.
+"""When to log in to a host, and what follows from how that goes; no input and output.
 
 Events are method calls with the time; each returns a list of instructions.
 
@@ -135,11 +135,11 @@ class HostLogin:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.state = HostState.NEW
-        self.reason = ""
-        self.due = 0.0
-        self.late = False
-        self.attempts = 0
+        self.state: HostState = HostState.NEW
+        self.reason: str = ""
+        self.due: float = 0.0
+        self.late: bool = False
+        self.attempts: int = 0
         self._answered = False
         self._begun = 0.0
         self._there_since = 0.0

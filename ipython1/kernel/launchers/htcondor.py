@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from ipython1.kernel.basics.error import ClusterError
 from ipython1.kernel.launchers.batch import BatchEngines
@@ -40,10 +40,10 @@ class HtCondor(BatchSystem):
 
     name = "htcondor"
     first = 0
-    programs = ("condor_submit", "condor_q", "condor_rm")
+    programs: ClassVar[tuple[str, ...]] = ("condor_submit", "condor_q", "condor_rm")
     index = "$1"
     script_in_file = True
-    notices = ("SIGURG",)
+    notices: ClassVar[tuple[str, ...]] = ("SIGURG",)
 
     def check(self, options: BatchOptions) -> None:
         if options.queue:
@@ -182,4 +182,4 @@ def _quoted(word: str) -> str:
 class HtCondorEngines(BatchEngines):
     """Engines started by HTCondor."""
 
-    system = HtCondor()
+    system: HtCondor = HtCondor()

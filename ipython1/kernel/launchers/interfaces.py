@@ -138,9 +138,11 @@ class IEngineLauncher(Interface):
     cannot adapt to its tasks.
     """
 
-    kind = Attribute("The launcher's name, for messages.")
-    early = Attribute("Whether ``start`` may be called before the controller listens.")
-    waits_in_queue = Attribute("Whether engines may wait for an unlimited time before they start.")
+    kind: str = Attribute("The launcher's name, for messages.")
+    early: bool = Attribute("Whether ``start`` may be called before the controller listens.")
+    waits_in_queue: bool = Attribute(
+        "Whether engines may wait for an unlimited time before they start."
+    )
 
     def check() -> None:
         """Check that this can work here; called before anything starts.

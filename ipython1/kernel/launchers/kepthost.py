@@ -71,7 +71,7 @@ class KeptHost:
     :ivar silent: for how many seconds it has not answered, if that is long; else 0.
     """
 
-    log = Logger()
+    log: Logger = Logger()
 
     def __init__(
         self,
@@ -82,8 +82,8 @@ class KeptHost:
         tunnel: HostTunnel | None = None,
     ) -> None:
         self.spec = spec
-        self.login = HostLogin(spec.host)
-        self.silent = 0.0
+        self.login: HostLogin = HostLogin(spec.host)
+        self.silent: float = 0.0
         self.tunnel = tunnel
         self._context = context
         self._reactor = context.reactor

@@ -27,8 +27,8 @@ class LoginSlots:
     """
 
     def __init__(self, reactor: Any) -> None:
-        self.limit = FIRST
-        self.taken = 0
+        self.limit: int = FIRST
+        self.taken: int = 0
         self._reactor = reactor
         self._serving = False
         self._was_refused = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Final
+from typing import ClassVar, Final
 
 from ipython1.kernel.launchers.batch import BatchEngines
 from ipython1.kernel.launchers.batchsystem import (
@@ -34,11 +34,11 @@ class Lsf(BatchSystem):
 
     name = "lsf"
     first = 1
-    programs = ("bsub", "bjobs", "bkill")
+    programs: ClassVar[tuple[str, ...]] = ("bsub", "bjobs", "bkill")
     index = "$LSB_JOBINDEX"
-    notices = ("SIGURG",)
+    notices: ClassVar[tuple[str, ...]] = ("SIGURG",)
     notice_step = 60
-    signs = _SYSTEM_ENDS
+    signs: ClassVar[tuple[tuple[str, str], ...]] = _SYSTEM_ENDS
 
     def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
         return (
@@ -122,4 +122,4 @@ def _state(state: str, ended: str, pending: str) -> TaskState:
 class LsfEngines(BatchEngines):
     """Engines started by LSF."""
 
-    system = Lsf()
+    system: Lsf = Lsf()

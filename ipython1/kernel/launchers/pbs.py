@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from typing import Final
+from typing import ClassVar, Final
 
 from ipython1.kernel.launchers.batch import BatchEngines
 from ipython1.kernel.launchers.batchsystem import (
@@ -40,11 +40,13 @@ class Pbs(BatchSystem):
 
     name = "pbs"
     first = 0
-    programs = ("qsub", "qstat", "qdel")
+    programs: ClassVar[tuple[str, ...]] = ("qsub", "qstat", "qdel")
     index = "${PBS_ARRAY_INDEX:-0}"
-    preamble = ('cd "$PBS_O_WORKDIR" || exit 1',)
+    preamble: ClassVar[tuple[str, ...]] = ('cd "$PBS_O_WORKDIR" || exit 1',)
     id_in_output = False
-    signs = (("job killed: walltime", "reached its time limit"),)
+    signs: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("job killed: walltime", "reached its time limit"),
+    )
 
     def submit(self, job: str, count: int, output: str, options: BatchOptions) -> Command:
         return (
@@ -140,10 +142,10 @@ class Torque(Pbs):
 class PbsEngines(BatchEngines):
     """Engines started by PBS."""
 
-    system = Pbs()
+    system: Pbs = Pbs()
 
 
 class TorqueEngines(BatchEngines):
     """Engines started by Torque."""
 
-    system = Torque()
+    system: Torque = Torque()

@@ -19,7 +19,9 @@ class RemoteFiles:
     """Where a cluster's files are on another host."""
 
     def __init__(self, files: ClusterFiles, spec: HostSpec) -> None:
-        self.directory = PurePosixPath(spec.ipython_dir or _seen_from_home(files.dirs.ipython_dir))
+        self.directory: PurePosixPath = PurePosixPath(
+            spec.ipython_dir or _seen_from_home(files.dirs.ipython_dir)
+        )
         self._host = spec.host
 
     def security(self, path: Path) -> str:

@@ -111,7 +111,7 @@ class SshProcess(ProcessProtocol):
     """
 
     def __init__(self, link: NannyLink, listener: Listener, reactor: Any) -> None:
-        self.stage = "connecting"
+        self.stage: str = "connecting"
         self._reactor = reactor
         self._pipes: IDelayedCall | None = None
         self._link = link
@@ -191,7 +191,7 @@ class SshConnection:
     :param asks: whether ``ssh`` may ask the user for a password.
     """
 
-    log = Logger()
+    log: Logger = Logger()
 
     def __init__(
         self,
@@ -202,7 +202,7 @@ class SshConnection:
         asks: bool = False,
     ) -> None:
         self.spec = spec
-        self.link = NannyLink(listener.on_event)
+        self.link: NannyLink = NannyLink(listener.on_event)
         self._command = command
         self._reactor = reactor
         self._listener = listener

@@ -1,4 +1,4 @@
-"""What ``ssh`` and hosts say when a login fails, and what a user can do about it.  No input and output."""
+"""What ``ssh`` and hosts say when a login fails, and what a user can do about it; no input and output."""
 
 from __future__ import annotations
 

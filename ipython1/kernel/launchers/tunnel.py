@@ -144,7 +144,7 @@ class HostTunnel:
     """
 
     def __init__(self, host: str, place: ControllerPlace, clock: Any) -> None:
-        self.port = 0
+        self.port: int = 0
         self._host = host
         self._place = place
         self._clock = clock

@@ -1,1 +1,1 @@
-"""All that pickles and unpickles, and what is pickled. Never in the controller."""
+"""All that pickles and unpickles, and what is pickled; never in the controller."""

@@ -50,12 +50,12 @@ class CodeNames:
                     (sets if name == "STORE_GLOBAL" else deletes).add(instruction.argval)
                 elif name in _CELL_WRITES and instruction.argval in code.co_freevars:
                     cells.add(instruction.argval)
-        self.used = tuple(name for name in used if name not in _NOT_GLOBAL)
-        self.sets = frozenset(sets - deletes)
-        self.writes_globals = bool(sets or deletes)
-        self.writes_cells = frozenset(cells)
+        self.used: tuple[str, ...] = tuple(name for name in used if name not in _NOT_GLOBAL)
+        self.sets: frozenset[str] = frozenset(sets - deletes)
+        self.writes_globals: bool = bool(sets or deletes)
+        self.writes_cells: frozenset[str] = frozenset(cells)
         self.words: tuple[str, ...] = ()
-        self.by_text = not _BY_TEXT.isdisjoint(used)
+        self.by_text: bool = not _BY_TEXT.isdisjoint(used)
         if self.by_text:
             self.words = tuple(
                 dict.fromkeys(word for text in texts for word in _WORD.findall(text))

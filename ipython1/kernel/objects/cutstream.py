@@ -125,7 +125,7 @@ class CutReader:
         start = len(CUT) + _COUNT.size
         (count,) = _COUNT.unpack_from(stream, len(CUT))
         cuts = struct.unpack_from(f"<{count}Q", stream, start)
-        self.data = stream[start + 8 * count :]
+        self.data: bytes = stream[start + 8 * count :]
         self._rest = iter(rest)
         self.buffers: Iterator[Buffer] = map(own, self._rest)
         self._cuts = iter(cuts)

@@ -1,7 +1,7 @@
 """A dask worker in an engine's process, beside the engine's own work.
 
 The worker has an event loop in a thread of its own, and runs dask's tasks in further threads.  It ends with its
-scheduler, with the engine, or when :func:`stop_worker` is called.
+scheduler, or with the engine.
 """
 
 from __future__ import annotations
@@ -162,10 +162,3 @@ def start_worker(
             f"the engine cannot reach dask's scheduler at {scheduler}: {describe_exception(problem)}. If your program "
             "has another address for the engines, give it: become_dask(host='...')"
         ) from None
-
-
-def stop_worker(scheduler: str) -> None:
-    """End the worker that :func:`start_worker` has started, if it runs."""
-    running = _running.get(scheduler)
-    if running is not None:
-        running.stop()

@@ -56,7 +56,7 @@ class Preparation:
     __ipython1_steady__ = True
 
     def __init__(self, initializer: Callable[..., Any], args: Sequence[Any]) -> None:
-        self.executor = os.urandom(16)
+        self.executor: bytes = os.urandom(16)
         self._initializer = initializer
         self._args = tuple(args)
 

@@ -79,7 +79,7 @@ class Home:
         self._stack: list[list[CallGlobals]] = []
         self._of_call: dict[str, CallGlobals] = {}
         self._others = _Active()
-        self.missed = False
+        self.missed: bool = False
 
     def owns(self, name: str) -> bool:
         """Whether the user has defined ``name`` here."""
@@ -228,7 +228,7 @@ class CallGlobals:
     def __init__(self, home: Home, origin: str = "", set_again: bool = False) -> None:
         self._home = home
         self.origin = origin
-        self.open = True
+        self.open: bool = True
         self._writes = False
         self._set_again: set[str] = set()
         self._lock = threading.RLock()

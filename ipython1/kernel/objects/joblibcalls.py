@@ -99,7 +99,7 @@ class Unlimited:
     __slots__ = ("value",)
 
     def __init__(self, value: Any) -> None:
-        self.value = value
+        self.value: Any = value
 
     def __reduce__(self) -> Any:
         return Unlimited, (self.value,)

@@ -257,7 +257,7 @@ class Pickler(cloudpickle.Pickler):
     :param baggage: what already travels; None for a pickle of its own.
     """
 
-    dispatch_table = ChainMap(
+    dispatch_table: ChainMap[type, Callable[[Any], Any]] = ChainMap(
         {types.CodeType: _reduce_code, **decorated.REDUCERS}, cloudpickle.Pickler.dispatch_table
     )
 

@@ -132,9 +132,9 @@ class StringTask(BaseTask):
             pull_names(pull)
         if push is not None and type(push) is not dict:
             push = check_push(push)
-        self.expression = expression
-        self.pull = pull
-        self.push = push
+        self.expression: str = expression
+        self.pull: str | Sequence[str] | None = pull
+        self.push: Mapping[str, Any] | None = push
         if options or named:
             self._options = make_options(type(self).__name__, *options, **named)
         else:
@@ -190,9 +190,9 @@ class MapTask(BaseTask):
             kwargs = {}
         elif type(kwargs) is not dict:
             check_kwargs(kwargs)
-        self.function = function
-        self.args = args
-        self.kwargs = kwargs
+        self.function: Callable[..., Any] = function
+        self.args: Sequence[Any] = args
+        self.kwargs: Mapping[str, Any] = kwargs
         if options or named:
             self._options = make_options(type(self).__name__, *options, **named)
         else:
@@ -292,11 +292,11 @@ class TaskResult:
         payload: Bytes = b"",
         process: Process | None = None,
     ) -> None:
-        self.taskid = taskid
-        self.engineid = engineid
+        self.taskid: int = taskid
+        self.engineid: int | None = engineid
         self._submitted = submitted
         self._completed = completed
-        self.run_time = run_time
+        self.run_time: float = run_time
         self._read = read
         self._status = status
         self._payload = payload
@@ -433,12 +433,12 @@ class TaskValue:
         stderr: str = "",
         display: Sequence[Any] = (),
     ) -> None:
-        self.result = result
-        self.named = named
-        self.failure = failure
-        self.stdout = stdout
-        self.stderr = stderr
-        self.display = display
+        self.result: Any = result
+        self.named: bool = named
+        self.failure: BaseException | None = failure
+        self.stdout: str = stdout
+        self.stderr: str = stderr
+        self.display: Sequence[Any] = display
 
 
 publish("ipython1.kernel.taskobjects", After, BaseTask, StringTask, MapTask, TaskResult)

@@ -180,16 +180,16 @@ class OptionAttributes:
 
     _options: TaskOptions = DEFAULTS
 
-    clear_before = _Option[bool]()
-    clear_after = _Option[bool]()
-    retries = _Option[int]()
-    recovery_task = _Option[Any]()
-    depend = _Option[Callable[[dict[str, Any]], Any] | None]()
-    timeout = _Option[float | None]()
-    priority = _Option[int]()
-    after = _Option[Any]()
-    follow = _Option[Any]()
-    targets = _Option[Any]()
+    clear_before: _Option[bool] = _Option()
+    clear_after: _Option[bool] = _Option()
+    retries: _Option[int] = _Option()
+    recovery_task: _Option[Any] = _Option()
+    depend: _Option[Callable[[dict[str, Any]], Any] | None] = _Option()
+    timeout: _Option[float | None] = _Option()
+    priority: _Option[int] = _Option()
+    after: _Option[Any] = _Option()
+    follow: _Option[Any] = _Option()
+    targets: _Option[Any] = _Option()
 
     def with_options(self, options: TaskOptions) -> Self:
         """Give it other options.

@@ -61,7 +61,7 @@ class Watch:
         self._references = list(references)
         self._modules_by_value = frozenset(_cp._PICKLE_BY_VALUE_MODULES)
         self._number_of_modules = -1
-        self.steady = self._add(value)
+        self.steady: bool = self._add(value)
         self._seen.clear()
 
     def _add(self, value: Any) -> bool:

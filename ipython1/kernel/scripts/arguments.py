@@ -1,6 +1,4 @@
-"""The parts of a command line that all commands have: the parser, common options, and kinds of
-values.
-"""
+"""What all command lines have in common: the parser, options, and kinds of values."""
 
 from __future__ import annotations
 

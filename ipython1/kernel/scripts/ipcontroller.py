@@ -106,7 +106,7 @@ class ControllerProcess:
     def __init__(self, config: Any, reactor: Any) -> None:
         from twisted.internet.defer import Deferred
 
-        self.status = 0
+        self.status: int = 0
         self._config = config
         self._reactor = reactor
         self._stopping = False

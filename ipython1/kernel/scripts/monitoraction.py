@@ -105,7 +105,7 @@ class MonitorProcess:
     def __init__(
         self, reactor: Any, files: ClusterFiles, source: str, given: argparse.Namespace
     ) -> None:
-        self.status = 0
+        self.status: int = 0
         self._reactor = reactor
         self._files = files
         self._given = given

@@ -31,6 +31,7 @@ from ipython1.kernel.basics.error import ClientClosed, ConnectionError, KernelEr
 from ipython1.kernel.calls.awaynotice import write_notice
 from ipython1.kernel.calls.clientlink import CLOSED, ClientEnd
 from ipython1.kernel.tasks.deliveries import Deliveries
+from ipython1.kernel.tasks.encoder import Packed
 from ipython1.kernel.tasks.outbox import Outbox
 from ipython1.kernel.tasks.resultbook import ResultBook, aborted_result, places_in, refused_result
 from ipython1.kernel.tasks.runningoutput import RunningOutput
@@ -40,7 +41,7 @@ from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.messages import unpack_ids
 from ipython1.kernel.wire.tasksync import ResyncAnswer, ranges_of
 
-log = Logger()
+log: Logger = Logger()
 
 LEASE_AGAIN = 1.0
 """Seconds after which ids are asked for again that the controller could not give."""
@@ -97,13 +98,13 @@ class ClientTasks:
         self._lock = threading.Lock()
         self._waiters: set[Waiter] = set()
         self._flushing: list[tuple[int, Deferred[None]]] = []
-        self.results = ResultBook()
+        self.results: ResultBook = ResultBook()
         self._failed: deque[int] = deque(maxlen=FAILED_MOST)
-        self.running = RunningOutput()
-        self.submit = self._outbox.submit
-        self.borrow = self._outbox.borrow
-        self.release = self._outbox.release
-        self.unsent = self._outbox.unsent
+        self.running: RunningOutput = RunningOutput()
+        self.submit: Callable[..., int | None] = self._outbox.submit
+        self.borrow: Callable[[Packed], None] = self._outbox.borrow
+        self.release: Callable[[Packed], None] = self._outbox.release
+        self.unsent: Callable[[], list[int]] = self._outbox.unsent
         deliveries = Deliveries(end, self.store, self.results.is_open)
         end.handlers[taskwire.DONE] = deliveries.received
         end.handlers[taskwire.CREDIT] = self._credit_received

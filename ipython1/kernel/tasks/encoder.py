@@ -188,7 +188,7 @@ class TaskEncoder:
     """Encodes tasks as bytes."""
 
     def __init__(self) -> None:
-        self.functions = FunctionPacker()
+        self.functions: FunctionPacker = FunctionPacker()
         self._options: Recent[tuple[Any, ...], bytes] = Recent(4096)
         self._templates: Recent[str, tuple[bytes, bytes]] = Recent(4096)
         self._sources: list[str] = [""] * _SEEN

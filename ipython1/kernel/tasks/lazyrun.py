@@ -78,7 +78,7 @@ class LazyPlan:
         self._items = 0.0
         self._seconds = 0.0
         self._largest = 1
-        self.held = 0
+        self.held: int = 0
 
     def next_size(self, engines: int) -> int:
         """Return the size of the group to read next, and 0 if there is no room for it."""
@@ -187,9 +187,9 @@ class LazyRun:
         self._waiter = Waiter(self._told)
         self._room_awaited = False
         self._released = False
-        self.given = 0
+        self.given: int = 0
         self.failure: Exception | None = None
-        self.closed = False
+        self.closed: bool = False
         self.broken: Exception | None = None
         tasks.borrow(self._common.function)
 

@@ -76,8 +76,8 @@ class TaskMapper(CheckedAttributes):
     """
 
     client: Any
-    options = Setting[TaskOptions](DEFAULTS, check_task_options)
-    block = Setting[bool](True, yes_or_no)
+    options: Setting[TaskOptions] = Setting(DEFAULTS, check_task_options)
+    block: Setting[bool] = Setting(True, yes_or_no)
 
     def __init__(self, client: Any, options: TaskOptions = DEFAULTS, block: bool = True) -> None:
         self.client = client

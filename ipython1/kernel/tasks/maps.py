@@ -143,19 +143,20 @@ class MapRun:
         self._connection = connection
         self._common = encoder.prepare(function, options)
         self._grouping = not options.for_single_calls
-        self.total = min(len(column) for column in columns)
+        self.total: int = min(len(column) for column in columns)
         if not waits:
             freezer = Freezer()
             columns = [freezer.column(column[: self.total]) for column in columns]
         self._columns = columns
-        self.completed = self.failed = 0
+        self.completed: int = 0
+        self.failed: int = 0
         self.finished: Deferred[MapRun] = Deferred()
         self.on_output: Callable[[int, str, str], None] | None = None
         self._written: list[tuple[int, int, dict[str, str]]] = []
         self._plan = MapPlan(0, 1, False)
         self._groups: dict[int, _Group] = {}
-        self.values = MapValues(self.total, self._grouping, self._show)
-        self.seconds = 0.0
+        self.values: MapValues = MapValues(self.total, self._grouping, self._show)
+        self.seconds: float = 0.0
         self._waiter = Waiter(self._told)
         self._over = False
         self._waiting_for_room = False

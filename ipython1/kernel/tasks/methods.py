@@ -53,8 +53,8 @@ class QueueStatus(dict[str, Any]):
     ) -> None:
         super().__init__(states)
         self.unsatisfied = unsatisfied
-        self.reasons = dict(reasons)
-        self.warnings = list(warnings)
+        self.reasons: dict[int, str] = dict(reasons)
+        self.warnings: list[str] = list(warnings)
 
     def __repr__(self) -> str:
         return "\n".join((super().__repr__(), *self.warnings))

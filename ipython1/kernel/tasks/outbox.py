@@ -102,7 +102,7 @@ class Outbox:
         self._shift = (0, 0)
         self._credit = (0, 0)
         self._again_until = 0
-        self.most_bytes = taskwire.MOST_BYTES
+        self.most_bytes: int = taskwire.MOST_BYTES
         self.lost: Exception | None = None
 
     # -- submitting, in any thread

@@ -93,9 +93,11 @@ class Header:
         for most, piece in zip(digits, pieces, strict=True):
             units += [number % most, *(re.escape(bytes([byte])) for byte in piece)]
         beginning = b"".join(b"(?:" + unit for unit in units) + b")?" * len(units)
-        self.longest = sum(digits) + sum(map(len, pieces))
-        self.match = re.compile(whole).match
-        self.match_beginning = re.compile(beginning).fullmatch
+        self.longest: int = sum(digits) + sum(map(len, pieces))
+        self.match: Callable[..., re.Match[bytes] | None] = re.compile(whole).match
+        self.match_beginning: Callable[..., re.Match[bytes] | None] = re.compile(
+            beginning
+        ).fullmatch
 
 
 class Incoming:
@@ -109,12 +111,12 @@ class Incoming:
     __slots__ = ("filled", "head", "memory", "size", "target", "trailer")
 
     def __init__(self, target: Target, head: bytes, trailer: bytes, size: int) -> None:
-        self.target = target
-        self.head = head
-        self.trailer = trailer
-        self.memory = bytearray(size)
-        self.size = size
-        self.filled = 0
+        self.target: Target = target
+        self.head: bytes = head
+        self.trailer: bytes = trailer
+        self.memory: bytearray = bytearray(size)
+        self.size: int = size
+        self.filled: int = 0
 
     def add(self, data: bytes, start: int) -> int:
         """Take the bytes that belong to the payload; return the index in ``data`` where they end."""
@@ -134,7 +136,7 @@ class Arguments:
     __slots__ = ("args", "kwargs")
 
     def __init__(self, payload: Part) -> None:
-        self.args = [payload]
+        self.args: list[Part] = [payload]
         self.kwargs: dict[str, object] = {}
 
 

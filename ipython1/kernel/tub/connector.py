@@ -113,7 +113,7 @@ class KernelConnector(TubConnector):
         super().cancelRemainingConnections()
 
     def failed(self) -> None:
-        self.failureReason = Failure(AttemptsFailed(self.failures))
+        self.failureReason: Failure = Failure(AttemptsFailed(self.failures))
         self.tub.connectorFinished(self)  # before the waiting callers are notified
         super().failed()
 

@@ -64,7 +64,7 @@ from ipython1.kernel.tub.transportroom import TransportRoom
 from ipython1.kernel.tub.wholewrites import Gathered
 from ipython1.kernel.wire.frames import MAX_BATCH
 
-log = Logger()
+log: Logger = Logger()
 
 CLOSE_GRACE = 2.0
 """Seconds that a peer has to close its side of a connection."""
@@ -73,7 +73,7 @@ CLOSE_GRACE = 2.0
 class _RootUnslicer(PBRootUnslicer):
     """Rejects references to third parties, because Foolscap would connect to their FURLs or log them."""
 
-    openRegistries = [
+    openRegistries: list[Any] = [
         UnslicerRegistry,
         {name: kind for name, kind in PBOpenRegistry.items() if name != ("their-reference",)},
     ]
@@ -95,7 +95,7 @@ class FastBroker(Broker):
     transport: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.lost_reason = ""
+        self.lost_reason: str = ""
         self._targets: dict[bytes, Target] = {}
         self._extent = Extent()
         self._at_top_level = True
@@ -105,7 +105,7 @@ class FastBroker(Broker):
         self._unread: list[bytes] = []
         self._aborting: Any = None
         self._stream: TLSStream | None = None
-        self.room = TransportRoom()
+        self.room: TransportRoom = TransportRoom()
         super().__init__(*args, **kwargs)
         self._outgoing_changed()
         self._incoming_changed()
@@ -127,7 +127,7 @@ class FastBroker(Broker):
         self._outgoing_changed()
 
     def outgoingVocabTableWasAmended(self, index: int, value: bytes) -> None:
-        self.outgoingVocabulary = dict(self.outgoingVocabulary)
+        self.outgoingVocabulary: dict[bytes, int] = dict(self.outgoingVocabulary)
         super().outgoingVocabTableWasAmended(index, value)
         self._outgoing_changed()
 
@@ -136,7 +136,7 @@ class FastBroker(Broker):
         self._incoming_changed()
 
     def addIncomingVocabulary(self, key: int, value: bytes) -> None:
-        self.incomingVocabulary = dict(self.incomingVocabulary)
+        self.incomingVocabulary: dict[int, bytes] = dict(self.incomingVocabulary)
         super().addIncomingVocabulary(key, value)
         self._incoming_changed()
 
@@ -178,7 +178,7 @@ class FastBroker(Broker):
             reference.callRemoteOnly(DELIVER, b"".join(batch))
             return True
         number = self.openCount
-        self.openCount = number + 2
+        self.openCount: int = number + 2
         first, second = b128(number), b128(number + 1)
         head = (first, to, second, self._arguments, b128(size), STRING)
         message = (*head, *batch, second, CLOSE, first, CLOSE)

@@ -24,7 +24,7 @@ from ipython1.kernel.tub.memoryexchange import EXTRA, MemoryHub, PartyExchange
 from ipython1.kernel.wire import messages
 from ipython1.kernel.wire.link import FrameLink, FrameReceiver, TurnFlusher
 
-log = Logger()
+log: Logger = Logger()
 
 
 class Session(FrameReceiver, Protocol):

@@ -36,7 +36,7 @@ from ipython1.kernel.tub.pipes import PipeHints, Starter
 from ipython1.kernel.tub.transportroom import DEAF_WATER, TransportRoom
 from ipython1.kernel.tub.wholewrites import Gathered
 
-log = Logger()
+log: Logger = Logger()
 
 STRANGER_LIMIT = 64 * 1024
 WRONG_NAMES = 8
@@ -73,14 +73,14 @@ class StrangerBroker(FastBroker):
     :param leave: called once, when it has done so or is gone.
     """
 
-    message_limit = STRANGER_LIMIT
+    message_limit: int = STRANGER_LIMIT
 
     def __init__(self, *args: Any, leave: Callable[[], object], **kwargs: Any) -> None:
         self._leave = leave
         self._wrong_names = 0
-        self.trusted = False
+        self.trusted: bool = False
         super().__init__(*args, **kwargs)
-        self.room = TransportRoom(DEAF_WATER)
+        self.room: TransportRoom = TransportRoom(DEAF_WATER)
 
     def remote_getReferenceByName(self, name: bytes) -> Any:
         try:
@@ -151,7 +151,9 @@ class KernelNegotiation(Negotiation):
         if self.isClient and self.receive_phase == PLAINTEXT:
             begin = (self.buffer + chunk)[:5]
             if not b"HTTP/".startswith(begin):
-                self.failureReason = Failure(NotFoolscap("it does not answer as Foolscap does"))
+                self.failureReason: Failure = Failure(
+                    NotFoolscap("it does not answer as Foolscap does")
+                )
         if self.failureReason is None:
             super().dataReceived(chunk)
         if self.isClient and self.failureReason is not None:
@@ -199,7 +201,7 @@ class KernelNegotiation(Negotiation):
 
             self.connectionLost = connection_lost  # type: ignore[method-assign]
             # It lives as long as the connection, and is done.
-            self.theirCertificate = None
+            self.theirCertificate: Any = None
             self.negotiationOffer: dict[str, str] = {}
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -244,16 +246,16 @@ class KernelTub(Tub):
     # No keepalive messages: a process that is busy in C code cannot answer them, but its operating system can
     # (sockets.tune).
     keepaliveTimeout: Any = None
-    disconnectTimeout = None
+    disconnectTimeout: Any = None
 
     def setup(self, _test_options: dict[str, Any]) -> None:
         super().setup(_test_options)
         self.setOption("accept-gifts", False)
         self.setOption("expose-remote-exception-types", False)
-        self.master_table = _Sequence()
-        self.slave_table = _Latest()
+        self.master_table: _Sequence = _Sequence()
+        self.slave_table: _Latest = _Latest()
         self._connectionHandlers: dict[str, Any] = {"tcp": TCPHints()}
-        self.patience = PATIENCE
+        self.patience: float = PATIENCE
         self.in_order: Callable[[Sequence[tuple[str, int]]], Sequence[tuple[str, int]]]
         self.in_order = addresses.in_order
         self._open: set[object] = set()
@@ -264,7 +266,7 @@ class KernelTub(Tub):
 
     def setupEncryption(self, certData: bytes) -> None:
         super().setupEncryption(certData)
-        self.context_factory = ContextFactory(
+        self.context_factory: ContextFactory = ContextFactory(
             privateKey=self.myCertificate.privateKey.original.to_cryptography_key(),
             certificate=self.myCertificate.original.to_cryptography(),
             raiseMinimumTo=ssl.TLSVersion.TLSv1_3,

@@ -29,7 +29,7 @@ from ipython1.kernel.wire.link import FrameLink
 from ipython1.kernel.wire.sharing import OwnMemory
 from ipython1.system import user_id
 
-log = Logger()
+log: Logger = Logger()
 
 EXTRA: Final = "memory"
 """The key of the name and the token in a welcome's extra part."""

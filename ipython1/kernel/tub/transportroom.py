@@ -27,7 +27,7 @@ class TransportRoom:
     """
 
     def __init__(self, deaf_water: int | None = None) -> None:
-        self.has_room = True
+        self.has_room: bool = True
         self._deaf_water = deaf_water
         self._deaf = False
         self._transport: Any = None

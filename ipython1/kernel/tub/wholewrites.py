@@ -6,6 +6,7 @@ and a read and a run through the decoder on the other side; an item of Foolscap'
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -18,7 +19,7 @@ class Gathered:
     def __init__(self, transport: Any) -> None:
         self._transport = transport
         self._parts: list[bytes] = []
-        self.write = self._parts.append
+        self.write: Callable[[bytes], None] = self._parts.append
 
     def flush(self) -> None:
         """Write what has been gathered."""

@@ -45,8 +45,8 @@ class Admission:
     """
 
     def __init__(self, metrics_token: str = "") -> None:
-        self.token = secrets.token_urlsafe(32)
-        self.path = f"/{secrets.token_urlsafe(12)}/"
+        self.token: str = secrets.token_urlsafe(32)
+        self.path: str = f"/{secrets.token_urlsafe(12)}/"
         self._cookie = secrets.token_urlsafe(32)
         self._metrics_token = metrics_token
 

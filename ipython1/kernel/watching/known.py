@@ -20,7 +20,7 @@ class Known:
     """
 
     def __init__(self) -> None:
-        self.mark = 0
+        self.mark: int = 0
         self.latest: News | None = None
         self.engines: dict[int, EngineInfo] = {}
         self.work: dict[int, WorkInfo] = {}

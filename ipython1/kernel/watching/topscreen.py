@@ -81,8 +81,8 @@ class Looking:
     def __init__(
         self, client: LooksAtController, interval: float, tell: Callable[[], None]
     ) -> None:
-        self.state = TopState()
-        self.lock = threading.Lock()
+        self.state: TopState = TopState()
+        self.lock: threading.Lock = threading.Lock()
         self.failure: Exception | None = None
         self._client = client
         self._interval = interval

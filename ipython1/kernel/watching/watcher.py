@@ -76,7 +76,7 @@ class Watcher:
     :ivar away: set while it is out of reach.
     """
 
-    log = Logger()
+    log: Logger = Logger()
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Watcher:
         open: Callable[[], Awaitable[NewsSource]],
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.picture = Picture()
+        self.picture: Picture = Picture()
         self.away: Away | None = None
         self._clock = clock
         self._open = open

@@ -1,4 +1,4 @@
-"""What the monitor's server answers.  It only tells; nothing can be changed through it."""
+"""What the monitor's server answers: it only tells, and nothing can be changed through it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What travels: frames, payloads, messages, bulk transfers. Knows no network."""
+"""What travels: frames, payloads, messages, bulk transfers; it knows no network."""

@@ -199,7 +199,7 @@ class OutgoingBulk:
         memory: RunWriter = NO_MEMORY,
     ) -> None:
         self.number = number
-        self.begun = False
+        self.begun: bool = False
         """Whether pieces may be sent: the frame that names it has been sent, and the receiver takes it."""
         self._send = send
         self._cursor = Cursor(buffers)

@@ -25,7 +25,7 @@ class UnnamedTransfers:
     ========  =========================================================  ==========
     --        :meth:`opened`, when there are fewer than ``MOST``         unnamed
     --        :meth:`opened`, else                                       refused
-    unnamed   :meth:`named`, :meth:`forget`                              --
+    unnamed   :meth:`named`, :meth:`clear`                               --
     unnamed   :meth:`piece`, when ``MOST_BYTES`` are exceeded            refused
     unnamed   ``PATIENCE`` seconds pass                                  refused
     ========  =========================================================  ==========
@@ -39,9 +39,6 @@ class UnnamedTransfers:
         self._opened: dict[int, tuple[float, int]] = {}
         self._bytes = 0
         self._timer: Any = None
-
-    def __len__(self) -> int:
-        return len(self._opened)
 
     def opened(self, number: int) -> bool:
         """A transfer was opened; False if it is one too many."""

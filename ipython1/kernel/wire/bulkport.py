@@ -20,6 +20,7 @@ from ipython1.kernel.wire.bulk import (
     OutgoingBulk,
     Outlet,
     PieceSource,
+    SendFrame,
     WritableBuffer,
     number_of_pieces,
 )
@@ -56,7 +57,7 @@ class BulkPort:
     def __init__(
         self, outlet: Outlet, spool: Spool | None = None, clock: IReactorTime | None = None
     ) -> None:
-        self.send = outlet.send
+        self.send: SendFrame = outlet.send
         self.relays_in: dict[int, BulkRelay] = {}
         self.relays_out: dict[int, LinkSink] = {}
         self._outlet = outlet

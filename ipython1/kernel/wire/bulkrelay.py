@@ -52,10 +52,10 @@ class Feed:
     def __init__(self, relay: BulkRelay, sink: Sink, on_end: OnSinkEnd | None) -> None:
         self._relay = relay
         self._on_end = on_end
-        self.sink = sink
-        self.taken = 0
-        self.acknowledged = 0
-        self.over = False
+        self.sink: Sink = sink
+        self.taken: int = 0
+        self.acknowledged: int = 0
+        self.over: bool = False
 
     @property
     def sizes(self) -> bytes:
@@ -146,7 +146,7 @@ class LinkSink:
     def __init__(self, port: SinkPort, number: int) -> None:
         self._port = port
         self._number = number
-        self.held = False
+        self.held: bool = False
 
     def attached(self, feed: Feed) -> None:
         self.feed = feed
@@ -230,7 +230,7 @@ class BulkRelay:
         self._source: SourcePort | None = source
         self._number = number
         self._spool = spool
-        self.sizes = bytes(sizes)
+        self.sizes: bytes = bytes(sizes)
         self._size = sum(unpack_sizes(sizes))
         self._total = number_of_pieces(self._size)
         self._received = 0
@@ -245,7 +245,7 @@ class BulkRelay:
         self._granted = False
         self.failure: str | None = None
         """Why no sink can get all of it any more."""
-        self.overran = False
+        self.overran: bool = False
         """Whether that is because it came faster than it could be taken and kept; its source still has it."""
 
     @property

@@ -30,12 +30,12 @@ class KeptRun:
     __slots__ = ("end", "first", "free", "lost", "run", "view")
 
     def __init__(self, run: Run, shared: SharedRun, first: int, end: int) -> None:
-        self.run = run
-        self.view = shared.view
-        self.free = shared.free
-        self.first = first
-        self.end = end
-        self.lost = False
+        self.run: Run = run
+        self.view: memoryview[int] = shared.view
+        self.free: Callable[[bool], None] = shared.free
+        self.first: int = first
+        self.end: int = end
+        self.lost: bool = False
 
     def piece(self, index: int, size: int) -> memoryview:
         """The bytes of piece ``index``, where a piece has ``size`` bytes."""

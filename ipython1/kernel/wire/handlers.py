@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from ipython1.kernel.wire.frames import Buffer
 
-log = Logger()
+log: Logger = Logger()
 
 KindHandler: TypeAlias = Callable[[int, int, Buffer, Buffer], None]
 """Called with the flags, ident, meta part and payload of a frame."""

@@ -39,7 +39,7 @@ from ipython1.kernel.wire.frames import HEADER, HEADER_SIZE, Buffer
 from ipython1.kernel.wire.link import SMALL, FrameLink
 from ipython1.kernel.wire.messages import pack_ids, unpack_ids
 
-log = Logger()
+log: Logger = Logger()
 
 OWN: Final = 0
 """The number that stands for the link itself."""
@@ -65,14 +65,14 @@ class Lane(Link):
 
     def __init__(self, lanes: Lanes, number: int, receiver: FrameReceiver) -> None:
         self.number = number
-        self.lost = False
-        self.ends = None
+        self.lost: bool = False
+        self.ends: None = None
         self.bulk: BulkPort = lanes.link.bulk
         self._lanes = lanes
         self._receiver = receiver
         self._kept: list[tuple[object, Sequence[Buffer], int]] | None = []
         self._held = False
-        self.told_room = True
+        self.told_room: bool = True
         self._waiting: deque[Callable[[], None]] = deque()
 
     @property
@@ -256,9 +256,6 @@ class Lanes:
         self._from: Sequence[int] = (OWN,)
         self._sinks: dict[int, _SharedSink] = {}
         link.lanes = self
-
-    def __len__(self) -> int:
-        return len(self._lanes)
 
     def add(self, number: int, receiver: FrameReceiver) -> Lane:
         """A new lane; nothing is sent before its :meth:`Lane.open`."""

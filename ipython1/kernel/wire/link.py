@@ -28,7 +28,7 @@ from ipython1.kernel.wire.payload import Buffers, fits_inline, join_inline
 from ipython1.kernel.wire.room import Room, RoomQueue
 from ipython1.kernel.wire.spool import Spool
 
-log = Logger()
+log: Logger = Logger()
 
 
 SMALL: Final = 4096
@@ -78,8 +78,9 @@ class TurnFlusher:
     ) -> None:
         self.call_soon = call_soon
         self.clock = clock
-        self.spool = Spool() if spool is None else spool
-        self.received = self.sent = 0
+        self.spool: Spool = Spool() if spool is None else spool
+        self.received: int = 0
+        self.sent: int = 0
         self._dirty: list[FrameLink] = []
 
     def mark(self, link: FrameLink) -> None:
@@ -136,12 +137,12 @@ class FrameLink(Link):
         self._parts: list[Buffer] = []
         self._size = 0
         self._marked = False
-        self.lost = False
+        self.lost: bool = False
         self.ends: Ends | None = None
         self.reader: ConnectionReader | None = None
         self.lanes: LaneSwitch | None = None
         self._room = RoomQueue(self.call_soon)
-        self.bulk = BulkPort(self, flusher.spool, flusher.clock)
+        self.bulk: BulkPort = BulkPort(self, flusher.spool, flusher.clock)
 
     def call_soon(self, function: Callable[[], None]) -> None:
         """Call ``function`` in the next turn."""

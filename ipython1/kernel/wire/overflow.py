@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from ipython1.kernel.wire.frames import Buffer
 from ipython1.system import write_at
 
-log = Logger()
+log: Logger = Logger()
 
 SEGMENT: Final = 64 * 2**20
 """Bytes of one file, which is there as long as any of them is needed."""

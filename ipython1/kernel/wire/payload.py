@@ -54,7 +54,7 @@ class Live(list[Buffer]):
 
     def __init__(self, buffers: Buffers) -> None:
         super().__init__(buffers)
-        self.secured = 0
+        self.secured: int = 0
 
     def secure(self, copy: Callable[[Buffer], Buffer]) -> None:
         """Have ``copy`` copy what is not secure; from the thread that runs the user's code."""

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from twisted.logger import Logger
 
-log = Logger()
+log: Logger = Logger()
 
 HIGH_WATER: Final = 1024 * 1024
 """Bytes written that the operating system has not taken: beyond this there is no room until all are taken.

@@ -215,7 +215,7 @@ class LinkMemory:
     ) -> None:
         self._exchange = exchange
         self._send = outlet.send
-        self.flush = outlet.flush
+        self.flush: Callable[[], None] = outlet.flush
         self._on_room = on_room
         self._clock = clock
         self._state = _State.NONE

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from ipython1.kernel.wire.frames import PIECE_SIZE, Buffer
 from ipython1.system import read_at, write_at
 
-log = Logger()
+log: Logger = Logger()
 
 IN_MEMORY: Final = 32 * 2**20
 """Bytes kept in memory; what comes beyond goes into the file."""
@@ -38,9 +38,9 @@ class Slot:
     __slots__ = ("data", "place", "size")
 
     def __init__(self, data: Buffer | None, place: int, size: int) -> None:
-        self.data = data
-        self.place = place
-        self.size = size
+        self.data: Buffer | None = data
+        self.place: int = place
+        self.size: int = size
 
 
 class Spool:
@@ -70,11 +70,11 @@ class Spool:
         self._places = 0
         self._free: list[int] = []
         self._watchers: dict[Callable[[bool], None], None] = {}
-        self.problem = ""
+        self.problem: str = ""
         """Why the file cannot be written at present."""
-        self.in_memory = 0
+        self.in_memory: int = 0
         """Bytes kept in memory."""
-        self.full = False
+        self.full: bool = False
 
     @property
     def in_file(self) -> int:

@@ -25,4 +25,4 @@ DISPLAY = Section(
     ),
 )
 
-config_manager = ConfigManager("ipython1.notebook", (DISPLAY,))
+config_manager: ConfigManager = ConfigManager("ipython1.notebook", (DISPLAY,))

@@ -1,4 +1,4 @@
-"""dask.distributed."""
+"""How dask.distributed does the work that is measured."""
 
 from __future__ import annotations
 

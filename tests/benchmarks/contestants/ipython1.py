@@ -1,4 +1,4 @@
-"""This kernel."""
+"""How this kernel does the work that is measured."""
 
 from __future__ import annotations
 

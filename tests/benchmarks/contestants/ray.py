@@ -1,4 +1,4 @@
-"""Ray."""
+"""How Ray does the work that is measured."""
 
 from __future__ import annotations
 

@@ -47,8 +47,8 @@ class CommandTables:
 
     def __init__(self) -> None:
         self.open: dict[CommandKey, int] = {}
-        self.outcomes = 0
-        self.size = 0
+        self.outcomes: int = 0
+        self.size: Any = 0
         self.oldest: float | None = None
         self._over = 0
 
@@ -99,12 +99,9 @@ class CommandTables:
         opened = {(row.origin, row.number): ticket for ticket, row in plan.commands}
         still_open = self.open | opened if opened else self.open
         self._insert_outcomes(db, plan.outcomes, effects)
-        taken = list(plan.taken)
-        for ticket, origin in plan.forgotten:
-            taken += _kept_of(db, origin, ticket)
         over = {key: still_open[key] for key in plan.commands_over if key in still_open}
-        if taken:
-            self._take(db, taken, still_open, effects)
+        if plan.taken:
+            self._take(db, plan.taken, still_open, effects)
         if over:
             self._end(db, over, effects)
 
@@ -286,19 +283,6 @@ def _note_values(ticket: int, note: OutcomeNote) -> _Values:
         None,
         None,
     )
-
-
-def _kept_of(db: sqlite3.Connection, origin: bytes, before: int) -> list[tuple[int, OutcomeNote]]:
-    """The outcomes of a client that are kept and have lower tickets."""
-    rows = db.execute(
-        "SELECT ticket, origin, number, engine_id, status, completed FROM outcomes "
-        "WHERE origin = ? AND size IS NOT NULL AND ticket < ?",
-        (origin, before),
-    )
-    return [
-        (ticket, OutcomeNote(origin, number, engine_id, status, completed, None))
-        for ticket, origin, number, engine_id, status, completed in rows
-    ]
 
 
 def _outcome_rows(db: sqlite3.Connection, keys: Sequence[tuple[bytes, int, int]]) -> list[_Values]:

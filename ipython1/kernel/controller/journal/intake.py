@@ -60,7 +60,7 @@ class Intake:
         self._instance = instance
         self._write = write
         self._end = _START
-        self.ticket = 0
+        self.ticket: int = 0
 
     def read(self) -> Iterator[tuple[int, Row]]:
         """What was noted, with tickets.

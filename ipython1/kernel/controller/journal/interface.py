@@ -1,4 +1,4 @@
-"""What a journal does, and :class:`NoJournal`, which keeps nothing.  Its rows are in ``rows``.
+"""What a journal does, and :class:`NoJournal`, which keeps nothing; its rows are in ``rows``.
 
 **Writing.**  Each call that writes returns at once, with a *ticket*.  Tickets rise, also from one start of the
 controller to the next.  A row is *safe* when it would be there after a kill -9 of this process (or after the power
@@ -157,9 +157,6 @@ class Journal(Protocol):
     def outcome_taken(self, note: OutcomeNote) -> int:
         """The client has this outcome, written here or not: keep no more than the note."""
 
-    def outcomes_cleared(self, origin: bytes) -> int:
-        """Forget all outcomes of commands of this client."""
-
     def fetch_outcome(
         self, origin: bytes, number: int, engine_id: int
     ) -> Deferred[OutcomeRow | None]:
@@ -197,8 +194,8 @@ class NoJournal:
     lost = ""
 
     def __init__(self, instance: str = "") -> None:
-        self.instance = instance or os.urandom(16).hex()
-        self.recovered = Recovered()
+        self.instance: str = instance or os.urandom(16).hex()
+        self.recovered: Recovered = Recovered()
         self._ticket = 0
 
     def _next(self) -> int:
@@ -276,9 +273,6 @@ class NoJournal:
         return self._next()
 
     def outcome_taken(self, note: OutcomeNote) -> int:
-        return self._next()
-
-    def outcomes_cleared(self, origin: bytes) -> int:
         return self._next()
 
     def fetch_outcome(

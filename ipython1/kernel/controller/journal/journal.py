@@ -41,7 +41,7 @@ from ipython1.kernel.controller.journal.taskreading import fetch_results, task_h
 from ipython1.kernel.controller.journal.writer import Entry, Question, Reports, Writer
 from ipython1.kernel.wire.frames import Buffer
 
-log = Logger()
+log: Logger = Logger()
 
 FULL: Final = 32 * 1024 * 1024
 """Bytes that wait, at which the journal is overfull; it is so until there are half as many."""
@@ -93,12 +93,12 @@ class WritingJournal:
     keeps = True
 
     def __init__(self, store: Store, recovered: Recovered, reactor: Any, synced: bool) -> None:
-        self.instance = store.state.instance
-        self.epoch = store.state.epoch
-        self.recovered = recovered
-        self.lost = recovered.lost
-        self.trouble = ""
-        self.overfull = False
+        self.instance: str = store.state.instance
+        self.epoch: int = store.state.epoch
+        self.recovered: Recovered = recovered
+        self.lost: str = recovered.lost
+        self.trouble: str = ""
+        self.overfull: bool = False
         self._directory = store.directory
         self._files = store.files
         self._files_begun = count(1)
@@ -310,10 +310,6 @@ class WritingJournal:
     def outcome_taken(self, note: OutcomeNote) -> int:
         ticket = self._ticket + 1
         return self._put(lambda plan: plan.taken.append((ticket, note)))
-
-    def outcomes_cleared(self, origin: bytes) -> int:
-        ticket = self._ticket + 1
-        return self._put(lambda plan: plan.forgotten.append((ticket, origin)))
 
     def fetch_outcome(
         self, origin: bytes, number: int, engine_id: int

@@ -123,7 +123,7 @@ class IdCollector:
     """Makes a set of many packed ones, in less time than it takes to add them one by one."""
 
     def __init__(self) -> None:
-        self.ids = IdSet()
+        self.ids: IdSet = IdSet()
         self._loose: list[int] = []
         self._ranges: list[tuple[int, int]] = []
 

@@ -32,8 +32,8 @@ class PartyTables:
     """
 
     def __init__(self, next_task: int, next_engine: int) -> None:
-        self.next_task = next_task
-        self.next_engine = next_engine
+        self.next_task: int = next_task
+        self.next_engine: int = next_engine
         self._clients: dict[bytes, ClientRow] = {}
         self._leases: dict[bytes, dict[int, LeaseRow]] = {}
         self._users: dict[bytes, set[bytes]] = {}

@@ -84,7 +84,7 @@ class PayloadFiles:
     """
 
     def __init__(self, directory: Path, sync: bool) -> None:
-        self.directory = ensure_private_dir(directory)
+        self.directory: Path = ensure_private_dir(directory)
         self.unsynced: deque[str] = deque()
         self._sync = sync
         self._growing: dict[str, _Growing] = {}

@@ -59,7 +59,6 @@ class Plan:
     :ivar commands: with their tickets.
     :ivar outcomes: with their tickets.
     :ivar taken: outcomes that clients have, with tickets.
-    :ivar forgotten: clients whose outcomes with lower tickets are cleared.
     """
 
     ticket: int = 0
@@ -73,7 +72,6 @@ class Plan:
     commands_over: list[CommandKey] = field(default_factory=list)
     outcomes: list[tuple[int, OutcomeRow]] = field(default_factory=list)
     taken: list[tuple[int, OutcomeNote]] = field(default_factory=list)
-    forgotten: list[tuple[int, bytes]] = field(default_factory=list)
 
     @property
     def empty(self) -> bool:
@@ -89,7 +87,6 @@ class Plan:
                 self.commands_over,
                 self.outcomes,
                 self.taken,
-                self.forgotten,
             )
         )
 

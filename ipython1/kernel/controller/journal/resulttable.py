@@ -63,8 +63,8 @@ class ResultTable:
     """
 
     def __init__(self) -> None:
-        self.count = 0
-        self.size = 0
+        self.count: int = 0
+        self.size: int = 0
         self.oldest: float | None = None
         self.partly: dict[int, IdSet] = {}
         self._number = 0

@@ -89,10 +89,10 @@ class Store:
         self.db = db
         self.files = files
         self.intake = intake
-        self.state = state
-        self.parties = PartyTables(state.next_task, state.next_engine)
-        self.tasks = TaskTables()
-        self.commands = CommandTables()
+        self.state: State = state
+        self.parties: PartyTables = PartyTables(state.next_task, state.next_engine)
+        self.tasks: TaskTables = TaskTables()
+        self.commands: CommandTables = CommandTables()
         self._marks = marks
         self._limits = limits
         self._now = now

@@ -121,7 +121,7 @@ class Damaged(Exception):
 
     def __init__(self, reason: str, release: Iterable[Callable[[], None]] = ()) -> None:
         super().__init__(reason)
-        self.release = list(release)
+        self.release: list[Callable[[], None]] = list(release)
 
 
 STATE: Final = Table(

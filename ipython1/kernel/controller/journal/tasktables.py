@@ -48,8 +48,8 @@ class TaskTables:
     """
 
     def __init__(self) -> None:
-        self.waiting = 0
-        self.results = ResultTable()
+        self.waiting: int = 0
+        self.results: ResultTable = ResultTable()
         self._finished_number = 0
         self._finished_rows = 0
         self._submitted: dict[int, SubmissionRow] = {}

@@ -266,7 +266,7 @@ class Syncer:
     """A thread that syncs what was written, each second while anything is."""
 
     def __init__(self, store: Store, reports: Reports) -> None:
-        self.due = threading.Event()
+        self.due: threading.Event = threading.Event()
         self._stopped = threading.Event()
         self._store = store
         self._reports = reports

@@ -40,7 +40,7 @@ class Changes(Generic[Item]):
     """
 
     def __init__(self) -> None:
-        self.version = 0
+        self.version: int = 0
         self._released: dict[Item, int] = {}
         self._waiting: dict[Item, None] = {}
         self._room = float(BURST)

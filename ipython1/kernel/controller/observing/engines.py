@@ -17,7 +17,7 @@ from ipython1.kernel.wire.failurenotes import Note
 from ipython1.kernel.wire.monitoring import COMMAND, TASK, EngineInfo
 from ipython1.kernel.wire.taskwire import Result, Status
 
-log = Logger()
+log: Logger = Logger()
 
 IDLE: Final = "idle"
 
@@ -62,8 +62,8 @@ class EngineWatch:
     def __init__(self, whole: Observed, engine: QueuedEngine) -> None:
         self._whole = whole
         self.engine = engine
-        self.usage = Usage(engine, self.turn)
-        self.gone = False
+        self.usage: Usage = Usage(engine, self.turn)
+        self.gone: bool = False
         self._last: SpanRecord | None = None
 
     # -- events

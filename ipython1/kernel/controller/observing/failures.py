@@ -29,7 +29,7 @@ class FailureRecord:
     __slots__ = ("told",)
 
     def __init__(self, told: FailureInfo) -> None:
-        self.told = told
+        self.told: FailureInfo = told
 
 
 class Failures:

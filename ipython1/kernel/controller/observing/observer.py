@@ -42,7 +42,7 @@ from ipython1.kernel.wire.failurenotes import Note, PlacedNote
 from ipython1.kernel.wire.monitoring import COMMAND, TASK, News, TaskCounts, Traffic
 from ipython1.kernel.wire.taskwire import Result, Status
 
-log = Logger()
+log: Logger = Logger()
 
 PATIENCE: Final = 10.0
 """Seconds after the last question for which things are gathered."""
@@ -87,7 +87,7 @@ class Gone:
     __slots__ = ("engine_id",)
 
     def __init__(self, engine_id: int) -> None:
-        self.engine_id = engine_id
+        self.engine_id: int = engine_id
 
 
 Item: TypeAlias = EngineWatch | WorkRecord | FailureRecord | Gone
@@ -116,24 +116,24 @@ class Observer:
         self._clients = clients
         self._wall = wall
         self._offset = wall() - clock.seconds()
-        self.started = self.epoch(clock.seconds())
-        self.name = ""
-        self.on = False
+        self.started: float = self.epoch(clock.seconds())
+        self.name: str = ""
+        self.on: bool = False
         self._changes: Changes[Item] = Changes()
         self._timeline: Changes[SpanRecord] = Changes()
         # The marks of an earlier controller are others, as it gave fewer than a million in a second.
         self._mark = int(wall() * 1e6)
         self._marks: OrderedDict[int, tuple[int, int]] = OrderedDict()
-        self.changed = self._changes.changed
-        self.spans = Spans(self._timeline.changed, self._timeline.forget)
-        self.works = Works(self.changed, self._changes.forget, self.epoch)
-        self.failures = Failures(self.changed, self._changes.forget)
+        self.changed: Callable[[Item], None] = self._changes.changed
+        self.spans: Spans = Spans(self._timeline.changed, self._timeline.forget)
+        self.works: Works = Works(self.changed, self._changes.forget, self.epoch)
+        self.failures: Failures = Failures(self.changed, self._changes.forget)
         self._engines: dict[int, EngineWatch] = {}
         self._gone: OrderedDict[int, Gone] = OrderedDict()
         self._notes: dict[tuple[int, int], Note] = {}
         self._machine: TaskMachine | None = None
         self.counts: Counts = NoCounts()
-        self.done = 0
+        self.done: int = 0
         self._rate = Rate(3)
         self._lateness = Lateness()
         self._timer: Any = None

@@ -58,9 +58,9 @@ class SpanRecord:
         self.what = what
         self.group = group
         self.begun = begun
-        self.ended = ended
-        self.count = count
-        self.failed = failed
+        self.ended: float = ended
+        self.count: int = count
+        self.failed: int = failed
         self._told: Span | None = None
 
     def grow(self, ended: float, count: int, failed: int) -> None:
@@ -94,7 +94,7 @@ class Spans:
         self._changed = changed
         self._forget = forget
         self._all: deque[SpanRecord] = deque()
-        self.longest = _SHORTEST
+        self.longest: float = _SHORTEST
 
     def __len__(self) -> int:
         return len(self._all)

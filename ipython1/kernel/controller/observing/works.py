@@ -67,14 +67,17 @@ class WorkRecord:
     )
 
     def __init__(self, key: int, client: bytes, what: str, submitted: float) -> None:
-        self.key = key
-        self.client = client
-        self.what = what
-        self.submitted = submitted
-        self.completed = submitted
-        self.items = False
-        self.total = self.succeeded = self.failed = self.running = 0
-        self.seconds = 0.0
+        self.key: int = key
+        self.client: bytes = client
+        self.what: str = what
+        self.submitted: float = submitted
+        self.completed: float = submitted
+        self.items: bool = False
+        self.total: int = 0
+        self.succeeded: int = 0
+        self.failed: int = 0
+        self.running: int = 0
+        self.seconds: float = 0.0
 
     @property
     def is_complete(self) -> bool:

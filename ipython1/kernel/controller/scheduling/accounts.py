@@ -104,25 +104,25 @@ class Account:
     )
 
     def __init__(self, uuid: bytes, window_tasks: int, window_size: int) -> None:
-        self.uuid = uuid
-        self.window_tasks = window_tasks
-        self.window_size = window_size
+        self.uuid: bytes = uuid
+        self.window_tasks: int = window_tasks
+        self.window_size: int = window_size
         self.leases: list[Lease] = []
         self.starts: list[int] = []
-        self.arrived = 0
-        self.arrived_size = 0
+        self.arrived: int = 0
+        self.arrived_size: int = 0
         self.arriving: deque[list[int]] = deque()
-        self.accepted = 0
-        self.released = 0
-        self.released_size = 0
-        self.held = 0
-        self.unread_size = 0
-        self.granted = (0, 0)
-        self.told = 0
-        self.next_batch = 1
+        self.accepted: int = 0
+        self.released: int = 0
+        self.released_size: int = 0
+        self.held: int = 0
+        self.unread_size: int = 0
+        self.granted: tuple[int, int] = (0, 0)
+        self.told: int = 0
+        self.next_batch: int = 1
         self.unconfirmed: OrderedDict[int, Batch] = OrderedDict()
-        self.connected = False
-        self.gone = False
+        self.connected: bool = False
+        self.gone: bool = False
 
     @property
     def name(self) -> str:
@@ -206,17 +206,17 @@ class Batch:
     )
 
     def __init__(self, client: Account) -> None:
-        self.client = client
-        self.number = 0
+        self.client: Account = client
+        self.number: int = 0
         self.finished: list[Finished] = []
         self.ids: Sequence[int] = ()
-        self.size = 0
+        self.size: int = 0
         self.waiting: list[Rows] = []
         self.over: list[int] = []
         self.frames: list[Frame] | None = None
-        self.taken = False
-        self.confirmed = False
-        self.kept = False
+        self.taken: bool = False
+        self.confirmed: bool = False
+        self.kept: bool = False
 
     @property
     def private(self) -> bool:
@@ -273,19 +273,19 @@ class Finished:
         payload: Bytes,
         error: tuple[str, str] | None = None,
     ) -> None:
-        self.task = task
-        self.id = task.id
-        self.client = task.client
-        self.attempt = task.attempt
-        self.submitted = task.submitted
-        self.private = task.options.private
-        self.status = status
-        self.engine = engine
-        self.completed = completed
-        self.duration = duration
-        self.payload = payload
-        self.error = error
-        self.read = False
+        self.task: Task = task
+        self.id: int = task.id
+        self.client: Account = task.client
+        self.attempt: int = task.attempt
+        self.submitted: float = task.submitted
+        self.private: bool = task.options.private
+        self.status: Status = status
+        self.engine: int = engine
+        self.completed: float = completed
+        self.duration: float = duration
+        self.payload: Bytes = payload
+        self.error: tuple[str, str] | None = error
+        self.read: bool = False
 
     @property
     def size(self) -> int:

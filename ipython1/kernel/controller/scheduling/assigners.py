@@ -16,7 +16,7 @@ from ipython1.kernel.controller.scheduling.prefetch import Prefetch
 from ipython1.kernel.controller.scheduling.queues import Line, WaitingTasks
 from ipython1.kernel.controller.scheduling.records import DONE, TaskRecord, WorkerRecord
 
-log = Logger()
+log: Logger = Logger()
 
 Assignment: TypeAlias = tuple[WorkerRecord, list[TaskRecord]]
 
@@ -69,14 +69,16 @@ class BulkAssigner:
 
     def __init__(self, line: type[Line], policy: Prefetch) -> None:
         self._waiting = WaitingTasks(line, policy)
-        self.put_many = self._waiting.put_many
-        self.number = self._waiting.number
-        self.put_back = self._waiting.put_back
-        self.remove = self._waiting.remove
-        self.unsatisfied = self._waiting.unsatisfied
-        self.rejecting = self._waiting.rejecting
-        self.regroup = self._waiting.regroup
-        self.records = self._waiting.records
+        self.put_many: Callable[[list[TaskRecord]], None] = self._waiting.put_many
+        self.number: Callable[[list[TaskRecord]], None] = self._waiting.number
+        self.put_back: Callable[[list[TaskRecord]], None] = self._waiting.put_back
+        self.remove: Callable[[TaskRecord], None] = self._waiting.remove
+        self.unsatisfied: Callable[[list[WorkerRecord]], Iterator[TaskRecord]] = (
+            self._waiting.unsatisfied
+        )
+        self.rejecting: Callable[[], Iterator[TaskRecord]] = self._waiting.rejecting
+        self.regroup: Callable[[], None] = self._waiting.regroup
+        self.records: Callable[[], Iterator[TaskRecord]] = self._waiting.records
 
     def __len__(self) -> int:
         return len(self._waiting)

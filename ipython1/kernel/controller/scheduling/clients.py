@@ -50,10 +50,10 @@ class Clients:
 
     def __init__(self, machine: MachineParts) -> None:
         self.accounts: dict[bytes, Account] = {}
-        self.store = ResultStore(machine.settings.keep_size, machine.settings.keep_age)
+        self.store: ResultStore = ResultStore(machine.settings.keep_size, machine.settings.keep_age)
         self.closed: Callable[[], bool] = lambda: False
-        self.next_id = 0
-        self.held = 0
+        self.next_id: int = 0
+        self.held: int = 0
         self._machine = machine
         self._deliveries: dict[bytes, Batch] = {}
         self._watchers: dict[int, list[bytes]] = {}

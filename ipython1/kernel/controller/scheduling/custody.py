@@ -33,8 +33,8 @@ class Rows:
     __slots__ = ("last", "waits")
 
     def __init__(self, last: int, waits: int) -> None:
-        self.last = last
-        self.waits = waits
+        self.last: int = last
+        self.waits: int = waits
 
 
 class Custody:

@@ -34,7 +34,7 @@ class Following:
     def __init__(self, machine: MachineParts, store: ResultStore) -> None:
         self._machine = machine
         self._store = store
-        self.ran = Places()
+        self.ran: Places = Places()
         self._tied: dict[int, dict[int, TaskRecord]] = {}
         store.on_dropped = self._dropped
 

@@ -1,4 +1,4 @@
-"""What the machine asks its shell to do.  One instruction covers a whole batch of tasks."""
+"""What the machine asks its shell to do, for a whole batch of tasks at a time."""
 
 from __future__ import annotations
 

@@ -70,6 +70,7 @@ from ipython1.kernel.controller.scheduling.records import (
 )
 from ipython1.kernel.controller.scheduling.reports import Reports
 from ipython1.kernel.controller.scheduling.requests import Requests
+from ipython1.kernel.controller.scheduling.retention import ResultStore
 from ipython1.kernel.controller.scheduling.seams import TaskSettings
 from ipython1.kernel.controller.scheduling.survey import Survey
 from ipython1.kernel.controller.scheduling.timelimits import TimeLimits
@@ -95,37 +96,40 @@ class TaskMachine:
         held: Callable[[int], bool] = lambda engine: False,
     ) -> None:
         self.held = held
-        self.settings = settings or TaskSettings()
+        self.settings: TaskSettings = settings or TaskSettings()
         self.assigner = assigner
-        self.templates = Templates(self.settings.prefetch)
+        self.templates: Templates = Templates(self.settings.prefetch)
         self.tasks: dict[int, TaskRecord] = {}
         """All that are not done, by id."""
         self.workers: dict[int, WorkerRecord] = {}
-        self.timers = Timers()
+        self.timers: Timers = Timers()
         self.roomy: dict[int, WorkerRecord] = {}
         """The usable engines that can take more."""
-        self.dropped = 0
+        self.dropped: int = 0
         """Repeated or late deliveries."""
         self._out: list[Instruction] = []
         self._before = attempt_number(self.settings.epoch, 0)
         self._rows: Rows | None = None
-        self.clients = Clients(self)
-        self.store = self.clients.store
-        self.predecessors = Predecessors(self, self.clients)
-        self.dependencies = Dependencies(self)
-        self.faults = Faults(self)
-        self.restored = Restored(self)
-        self.survey = Survey(self, self.clients, self.restored, self.predecessors)
-        self.status, self.counts = self.survey.status, self.survey.counts
+        self.clients: Clients = Clients(self)
+        self.store: ResultStore = self.clients.store
+        self.predecessors: Predecessors = Predecessors(self, self.clients)
+        self.dependencies: Dependencies = Dependencies(self)
+        self.faults: Faults = Faults(self)
+        self.restored: Restored = Restored(self)
+        self.survey: Survey = Survey(self, self.clients, self.restored, self.predecessors)
+        self.status: Callable[[], dict[str, list[int]]] = self.survey.status
+        self.counts: Callable[[], dict[str, int]] = self.survey.counts
         requests = Requests(self, self.clients, self.faults)
-        self.abort, self.withdraw = requests.abort, requests.withdraw
-        self.has_begun = requests.has_begun
-        self.told_before = self.restored.told
+        self.abort: Callable[..., None] = requests.abort
+        self.withdraw: Callable[[int, float], bool | None] = requests.withdraw
+        self.has_begun: Callable[[int], bool] = requests.has_begun
+        self.told_before: Callable[..., None] = self.restored.told
         self._absence = Absence(self, self.restored)
         self._limits = TimeLimits(self)
         reports = Reports(self, self.faults, self._limits)
-        self.arriving, self.running = reports.arriving, reports.running
-        self.retracted = reports.retracted
+        self.arriving: Callable[..., None] = reports.arriving
+        self.running: Callable[[int, int, int, float], None] = reports.running
+        self.retracted: Callable[[int, Iterable[tuple[int, int]], float], None] = reports.retracted
         self._unrunnable = Unrunnable(self, self.survey)
         self._notes = Notes(self, self.survey)
 

@@ -75,13 +75,13 @@ class Group:
     __slots__ = ("cause", "links", "open", "over", "places", "records", "sought")
 
     def __init__(self, links: Links) -> None:
-        self.links = links
-        self.open = 0
+        self.links: Links = links
+        self.open: int = 0
         self.records: dict[int, TaskRecord] = {}
         self.cause: Cause | None = None
         self.places: frozenset[int] | None = None
-        self.sought = False
-        self.over = False
+        self.sought: bool = False
+        self.over: bool = False
 
 
 class Predecessors:
@@ -92,7 +92,7 @@ class Predecessors:
 
     def __init__(self, machine: MachineParts, clients: ClientsParts) -> None:
         self.waiting: dict[int, Group] = {}
-        self.following = Following(machine, clients.store)
+        self.following: Following = Following(machine, clients.store)
         self._machine = machine
         self._clients = clients
         self._store = clients.store

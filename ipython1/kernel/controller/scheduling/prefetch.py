@@ -62,9 +62,9 @@ class Measured:
 
     def __init__(self, policy: Prefetch) -> None:
         self._policy = policy
-        self.average = 0.0
-        self.count = 0
-        self.estimate = policy.unknown
+        self.average: float = 0.0
+        self.count: int = 0
+        self.estimate: float = policy.unknown
 
     def add(self, durations: float, number: int = 1) -> None:
         """``number`` more measurements, that took ``durations`` seconds together."""

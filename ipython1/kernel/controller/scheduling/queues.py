@@ -65,7 +65,7 @@ class FIFOLine:
         records: deque[TaskRecord] = deque()
         self._records: deque[TaskRecord] | list[TaskRecord] = records
         self._take: Callable[[], TaskRecord] = records.popleft
-        self.dead = 0
+        self.dead: int = 0
 
     def put(self, record: TaskRecord) -> None:
         self._records.append(record)
@@ -128,7 +128,7 @@ class PriorityLine:
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, int, TaskRecord]] = []
-        self.dead = 0
+        self.dead: int = 0
 
     def put(self, record: TaskRecord) -> None:
         heapq.heappush(self._heap, (-record.options.priority, record.order, record.id, record))

@@ -165,8 +165,8 @@ class Parcel:
     __slots__ = ("left", "number")
 
     def __init__(self, number: int, left: int) -> None:
-        self.number = number
-        self.left = left
+        self.number: int = number
+        self.left: int = left
 
 
 class TaskRecord:
@@ -209,18 +209,18 @@ class TaskRecord:
         submitted: float,
         parcel: Parcel | None = None,
     ) -> None:
-        self.id = task_id
-        self.client = client
-        self.options = options
-        self.payload = payload
-        self.submitted = submitted
-        self.order = 0
-        self.attempt = 0
+        self.id: int = task_id
+        self.client: Account = client
+        self.options: TaskTerms = options
+        self.payload: Bytes = payload
+        self.submitted: float = submitted
+        self.order: int = 0
+        self.attempt: int = 0
         self.worker: WorkerRecord | None = None
         self.state: State = QUEUED
-        self.estimate = 0.0
+        self.estimate: float = 0.0
         self.trouble: Trouble | None = None
-        self.parcel = parcel
+        self.parcel: Parcel | None = parcel
         self.links: Links | None = None
 
     def accompany(self, companions: Sequence[Companion]) -> None:
@@ -367,15 +367,15 @@ class WorkerRecord:
         now: float,
         ask: Callable[[WorkerRecord, Digest], None],
     ) -> None:
-        self.id = engine_id
+        self.id: int = engine_id
         self._ask = ask
-        self.properties_version = properties_version
+        self.properties_version: int = properties_version
         self.outstanding: dict[int, TaskRecord] = {}
-        self.work = 0.0
+        self.work: float = 0.0
         self.running: tuple[int, int] | None = None
-        self.progress = now
-        self.given = now
-        self.joined = now
+        self.progress: float = now
+        self.given: float = now
+        self.joined: float = now
         self.answers: dict[Digest, bool] = {}
         self.problems: dict[Digest, str] = {}
         self.asked: set[Digest] = set()
@@ -385,12 +385,12 @@ class WorkerRecord:
         self.kept: set[int] = set()
         self.timed: set[int] = set()
         self.deadline: tuple[tuple[int, int], float] | None = None
-        self.custody = Custody()
-        self.doomed = ""
-        self.away = False
-        self.known = True
-        self.draining = False
-        self.stale = False
+        self.custody: Custody = Custody()
+        self.doomed: str = ""
+        self.away: bool = False
+        self.known: bool = True
+        self.draining: bool = False
+        self.stale: bool = False
 
     @property
     def usable(self) -> bool:

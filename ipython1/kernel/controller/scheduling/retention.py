@@ -63,10 +63,10 @@ class ResultStore:
         self.observer: TaskObserver = NoObserver()
         self.results: dict[int, Finished] = {}
         self.tasks: dict[int, Task] = {}
-        self.succeeded = IdSet()
-        self.failed = IdSet()
-        self.past_succeeded = IdSet()
-        self.past_failed = IdSet()
+        self.succeeded: IdSet = IdSet()
+        self.failed: IdSet = IdSet()
+        self.past_succeeded: IdSet = IdSet()
+        self.past_failed: IdSet = IdSet()
         self.on_dropped: Callable[[Finished], None] = lambda finished: None
         self._read: deque[tuple[float, int, list[Finished]]] = deque()
         self._read_size = 0

@@ -1,4 +1,4 @@
-"""Requests to a Kubernetes API server.  They block, so the launcher makes them in threads.
+"""Requests to a Kubernetes API server, which block, so that the launcher makes them in threads.
 
 The package ``kubernetes`` is an optional dependency and takes long to import; it is imported by the first object.
 """
@@ -59,7 +59,7 @@ class KubernetesApi:
                 "run this in a pod, or set KUBECONFIG to a kubeconfig file"
             ) from None
         settings.retries = 1
-        self.namespace = namespace or default or "default"
+        self.namespace: str = namespace or default or "default"
         self._client = client.ApiClient(settings)
         self._host = settings.host
         self._core = client.CoreV1Api(self._client)

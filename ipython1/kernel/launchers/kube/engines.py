@@ -51,7 +51,7 @@ class KubernetesEngines:
     kind = "kubernetes"
     early = False
     waits_in_queue = True
-    log = Logger()
+    log: Logger = Logger()
 
     def __init__(self, context: Context) -> None:
         self.context = context

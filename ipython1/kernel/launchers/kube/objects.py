@@ -1,4 +1,4 @@
-"""The Kubernetes objects of a cluster, as plain dictionaries.  No input and output.
+"""The Kubernetes objects of a cluster, as plain dictionaries; no input and output.
 
 =======  ==============================================================================================================
 object   what it is for

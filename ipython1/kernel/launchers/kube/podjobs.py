@@ -1,4 +1,4 @@
-"""What follows from what Kubernetes says of a Job and its pods.  No input and output.
+"""What follows from what Kubernetes says of a Job and its pods; no input and output.
 
 ==========  =====================================================  =========  ==========================================
 engine      event                                                  next       change
@@ -63,11 +63,11 @@ class PodJob:
     """
 
     def __init__(self, job: Json, units: Iterable[Unit], patience: float = PULL_PATIENCE) -> None:
-        self.name = str(job["metadata"]["name"])
-        self.uid = str(job["metadata"]["uid"])
-        self.engines = {index: Engine(unit) for index, unit in enumerate(units)}
+        self.name: str = str(job["metadata"]["name"])
+        self.uid: str = str(job["metadata"]["uid"])
+        self.engines: dict[int, Engine] = {index: Engine(unit) for index, unit in enumerate(units)}
         self.unwanted: set[int] = set()
-        self.there = True
+        self.there: bool = True
         self._patience = patience
 
     @property

@@ -1,4 +1,4 @@
-"""What the state of a pod means for the engine in it.  No input and output.
+"""What the state of a pod means for the engine in it; no input and output.
 
 Pods are dictionaries as the API server returns them.
 """

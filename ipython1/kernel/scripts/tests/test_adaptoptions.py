@@ -45,7 +45,7 @@ class AdaptOptionsTests(OptionsTestCase):
         )
         self.assertEqual(config.adaptation, Adaptation(0, 4, 120.0, 5.0, False))
         line = self.assert_ends(2, self.config, "--adapt=0:4", "--adapt-idle=0")
-        self.assertIn("idle must be more than 0 seconds, not 0", line)
+        self.assertIn("idle must be a number of seconds above 0, not 0", line)
         line = self.assert_ends(2, self.config, "-n", "4", "--adapt-idle=5")
         self.assertIn("--adapt-idle means nothing without --adapt=MIN:MAX", line)
 
@@ -80,4 +80,4 @@ class AdaptOptionsTests(OptionsTestCase):
             self.assertIn("ipcluster adapt", self.assert_ends(2, run_word, *find_word(words)))
         words = ["adapt", "0:4", "--idle=0", f"--ipython-dir={self.directory}"]
         line = self.assert_ends(2, run_word, *find_word(words))
-        self.assertIn("idle must be more than 0 seconds", line)
+        self.assertIn("idle must be a number of seconds above 0", line)

@@ -354,14 +354,6 @@ class MemoryJournal:
     def outcome_taken(self, note: OutcomeNote) -> int:
         return self._put(lambda: self._take(note))
 
-    def outcomes_cleared(self, origin: bytes) -> int:
-        def call() -> None:
-            for key, row in list(self.disk.outcomes.items()):
-                if key[0] == origin:
-                    self._take(OutcomeNote(*key, row.status, row.completed, None))
-
-        return self._put(call)
-
     def fetch_outcome(
         self, origin: bytes, number: int, engine_id: int
     ) -> Deferred[OutcomeRow | None]:

@@ -142,7 +142,7 @@ class RandomUser:
             ["engines", "clients", "functions"]
             + ["submit"] * 4
             + ["finish"] * 6
-            + ["clear", "command", "command", "outcome", "outcome", "outcome", "take", "forget"]
+            + ["clear", "command", "command", "outcome", "outcome", "outcome", "take"]
         )
         call = getattr(self, "_" + self.rng.choice(names))
         found: list[int] = call()
@@ -280,8 +280,3 @@ class RandomUser:
         full = self.rng.choice(sorted(self.kept))
         self.kept.discard(full)
         return self._each("outcome_taken", OutcomeNote(*full, 0, 2e9 + full[1], None))
-
-    def _forget(self) -> list[int]:
-        uuid = self._client()
-        self.kept = {full for full in self.kept if full[0] != uuid}
-        return self._each("outcomes_cleared", uuid)
