@@ -10,31 +10,33 @@ from pathlib import Path
 import tryouts
 from tryouts import Place, say
 
+NOT_AT_ITS_LOWEST = ("import-linter", "mpi4py")
+"""The one needs a newer rich than users do, the other a compiler."""
+
 
 def try_versions(folder: Path, newest: bool, everything: bool) -> str:
     """Install, compute something, and run tests; return what the last line says.
 
     :param folder: for all files.
     :param newest: whether to take the newest versions, on the newest Python.
-    :param everything: whether to install what the tests, the documentation and the gallery need, too.
+    :param everything: whether to install what the tests, the documentation and the gallery need, too, and to build the
+        documentation.
     """
     found = tryouts.pythons()
     if not found:
         raise tryouts.Skipped("no Python can make a virtual environment here")
     python = list(found)[-1 if newest else 0]
     place = Place(folder / "place", found[python])
-    words = ["--upgrade", *tryouts.HELPERS]
-    lowest = tryouts.floors()
-    if not newest:
-        constraints = folder / "constraints.txt"
-        lines = [f"{name}=={version}\n" for name, version in lowest.items()]
-        constraints.write_text("".join(lines))
-        words += ["--constraint", str(constraints)]
-    extras = tryouts.EXTRAS
+    sources = tryouts.copy_sources(folder / "sources")
+    words = ["--upgrade", f"{sources}[{tryouts.EXTRAS}]", *tryouts.HELPERS]
     if everything:
-        extras = ",".join(set(tryouts.project()["optional-dependencies"]) - {"mpi"})
+        words += of_all_extras()
+    if not newest:
+        path = folder / "constraints.txt"
+        path.write_text(tryouts.constraints(tryouts.floors()))
+        words += ["--constraint", str(path)]
     begun = time.monotonic()
-    place.install(*words, f"{tryouts.copy_sources(folder / 'sources')}[{extras}]")
+    place.install(*words)
     what = "newest" if newest else "lowest"
     say(f"installed with the {what} versions on Python {python}", begun)
     begun = time.monotonic()
@@ -43,7 +45,20 @@ def try_versions(folder: Path, newest: bool, everything: bool) -> str:
     say("checked, and computed on four engines", begun)
     begun = time.monotonic()
     say(place.test(), begun)
+    if everything:
+        begun = time.monotonic()
+        place.run(
+            "-m", "sphinx", "-q", "-W", "-n", str(sources / "docs" / "source"), "html", limit=600
+        )
+        say("built the documentation", begun)
     return f"all works with the {what} versions on Python {python}"
+
+
+def of_all_extras() -> list[str]:
+    """The requirements of all extras that can be tried together."""
+    extras = tryouts.pyproject()["project"]["optional-dependencies"].values()
+    found = {each for requirements in extras for each in requirements}
+    return sorted(each for each in found if not each.startswith(NOT_AT_ITS_LOWEST))
 
 
 def main() -> int:

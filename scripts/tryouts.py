@@ -64,28 +64,40 @@ class Skipped(Exception):
     """Nothing can be tried here."""
 
 
-def project() -> Mapping[str, Any]:
-    """The table ``project`` of pyproject.toml."""
+def pyproject() -> Mapping[str, Any]:
+    """What pyproject.toml says."""
     with open(ROOT / "pyproject.toml", "rb") as file:
-        found: Mapping[str, Any] = tomllib.load(file)["project"]
-    return found
+        return tomllib.load(file)
 
 
 def floors() -> dict[str, str]:
-    """The lowest version of each package that pyproject.toml names, in any extra.
+    """The lowest version of each package that the package needs, in any extra.
 
     :raises Failed: for a requirement that is not of the form ``name>=version``.
     """
-    named = project()
-    lists = [named["dependencies"], *named["optional-dependencies"].values()]
+    project = pyproject()["project"]
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    return lowest([each for requirements in lists for each in requirements])
+
+
+def lowest(requirements: Sequence[str]) -> dict[str, str]:
+    """The lowest versions that requirements allow.
+
+    :raises Failed: for a requirement that is not of the form ``name>=version``.
+    """
     found: dict[str, str] = {}
-    for requirement in (each for requirements in lists for each in requirements):
+    for requirement in requirements:
         match = re.fullmatch(r"([\w.-]+)(?:\[[\w,-]+\])?>=([\d.]+)", requirement)
         if match is None:
             raise Failed(f"pyproject.toml: {requirement!r} has no lowest version")
         if found.setdefault(match[1], match[2]) != match[2]:
             raise Failed(f"pyproject.toml: {match[1]} has two lowest versions")
     return found
+
+
+def constraints(versions: Mapping[str, str]) -> str:
+    """The text of a file of constraints for pip."""
+    return "".join(f"{name}=={version}\n" for name, version in versions.items())
 
 
 def sources() -> list[str]:
@@ -158,8 +170,7 @@ class Place:
         try:
             self.run("-m", *_PIP, *words, limit=limit)
         except Failed as problem:
-            if _NO_INDEX.search(str(problem)):
-                raise Skipped("the package index cannot be reached") from problem
+            skip_without_index(str(problem))
             raise
 
     def run(self, *words: str, limit: float = 120) -> str:
@@ -201,6 +212,15 @@ class Place:
             shown = "\n".join(output.rstrip().splitlines()[-_LINES:])
             raise Failed(f"{' '.join(command)[:200]}\n{shown}")
         return output
+
+
+def skip_without_index(output: str) -> None:
+    """Look at the output of a program that failed.
+
+    :raises Skipped: if it could not reach the package index.
+    """
+    if _NO_INDEX.search(output):
+        raise Skipped("the package index cannot be reached")
 
 
 def say(what: str, begun: float) -> None:
