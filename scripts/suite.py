@@ -42,6 +42,7 @@ SECONDS = {
     "ipython1.kernel.controller.journal.tests.test_kill": 9,
     "ipython1.kernel.controller.journal.tests.test_trouble": 14,
     "ipython1.kernel.host.tests.test_turns": 9,
+    "ipython1.kernel.scripts.tests.test_check": 8,
     "ipython1.kernel.tests.test_imports": 25,
     "ipython1.kernel.tests.test_layers": 8,
     "ipython1.kernel.tub.tests.test_fastbroker": 12,
@@ -90,6 +91,7 @@ SECONDS = {
     "tests.test_netns_only_ssh": 45,
     "tests.test_notebook": 20,
     "tests.test_other_systems": 35,
+    "tests.test_release": 4,
     "tests.test_right_answers": 45,
     "tests.test_sessions": 20,
     "tests.test_ssh_clients": 35,
@@ -97,6 +99,7 @@ SECONDS = {
     "tests.test_task_calls": 15,
     "tests.test_task_session": 15,
     "tests.test_testbeds": 25,
+    "tests.test_tryouts": 10,
 }
 """What slow modules take, about; a wrong number makes a run longer, and nothing else."""
 

@@ -56,6 +56,9 @@ _NO_INDEX = re.compile("NewConnectionError|NameResolutionError|ConnectTimeoutErr
 _LINES = 40
 
 
+_running: set[subprocess.Popen[str]] = set()
+
+
 class Failed(Exception):
     """What was tried does not work."""
 
@@ -200,14 +203,15 @@ class Place:
             text=True,
             start_new_session=True,
         )
+        _running.add(process)
         try:
             output, _ = process.communicate(timeout=limit)
-        except BaseException as problem:
+        except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             output, _ = process.communicate()
-            if not isinstance(problem, subprocess.TimeoutExpired):
-                raise
             output += f"\nstopped after {limit:g} s"
+        finally:
+            _running.discard(process)
         if process.returncode != 0:
             shown = "\n".join(output.rstrip().splitlines()[-_LINES:])
             raise Failed(f"{' '.join(command)[:200]}\n{shown}")
@@ -233,7 +237,23 @@ def run(name: str, work: Callable[[Path], str]) -> int:
 
     :returns: the exit status.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return _run_in_folder(name, work)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(*_: object) -> None:
+    """End all programs that run, which are in sessions of their own."""
+    for process in list(_running):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    sys.exit(1)
+
+
+def _run_in_folder(name: str, work: Callable[[Path], str]) -> int:
     with tempfile.TemporaryDirectory(prefix="ipython1-try-", ignore_cleanup_errors=True) as folder:
         # Tests look at it as other users.
         Path(folder).chmod(0o755)

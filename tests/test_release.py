@@ -13,6 +13,7 @@ import tomllib
 import types
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import yaml
 from twisted.trial import unittest
@@ -110,8 +111,7 @@ class TextTests(unittest.SynchronousTestCase):
         told: dict[str, str] = {}
         stand_in = types.ModuleType("setuptools")
         stand_in.__dict__["setup"] = lambda **arguments: told.update(arguments)
-        self.patch(sys, "modules", {**sys.modules, "setuptools": stand_in})
-        with contextlib.chdir(ROOT):
+        with mock.patch.dict(sys.modules, setuptools=stand_in), contextlib.chdir(ROOT):
             runpy.run_path(str(ROOT / "setup.py"))
         self.assertEqual(told["long_description_content_type"], "text/x-rst")
         (shown,) = re.findall(r"^\.\. image:: (\S+)$", told["long_description"], re.M)
