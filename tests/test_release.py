@@ -77,6 +77,18 @@ class AgreementTests(unittest.SynchronousTestCase):
         commands = dict(each.split(" = ") for each in self.recipe()["build"]["entry_points"])
         self.assertEqual(commands, pyproject()["project"]["scripts"])
 
+    def test_the_documentation_says_what_each_dependency_is_for(self) -> None:
+        """Each has a line in a table, and each extra, too."""
+        page = (ROOT / "docs" / "source" / "install.txt").read_text()
+        settings = pyproject()
+        extras = settings["project"]["optional-dependencies"]
+        lists = [settings["project"]["dependencies"], *extras.values()]
+        named = {self.pair(each)[0] for requirements in lists for each in requirements}
+        rows = re.findall(r"^([\w.-]+(?:, [\w.-]+)*) {2,}\w", page, re.MULTILINE)
+        shown = {name.lower() for row in rows for name in row.split(", ")}
+        self.assertEqual(named - shown, set())
+        self.assertEqual(set(extras), set(re.findall(r"^``(\w+)`` {2,}\w", page, re.MULTILINE)))
+
     @staticmethod
     def recipe() -> dict[str, Any]:
         text = (ROOT / "docs" / "deploy" / "conda" / "meta.yaml").read_text()
