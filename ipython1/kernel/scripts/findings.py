@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from ipython1 import system
+from ipython1.daemon import osprocess
 
 LIMIT: Final = 15.0
 """Seconds that a probe may take."""
@@ -81,23 +82,16 @@ def ask(command: Sequence[str], limit: float = LIMIT, cwd: str | Path | None = N
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            **system.apart(),
         )
     except OSError as problem:
         return Answer(None, f"{command[0]}: {problem.strerror}")
     try:
         output, _ = process.communicate(timeout=limit)
     except BaseException as problem:
-        _kill(process)
+        osprocess.send_signal(process.pid, system.KILL, group=True)
         process.communicate()
         if not isinstance(problem, subprocess.TimeoutExpired):
             raise
         return Answer(None, f"no answer within {limit:g} s")
     return Answer(process.returncode, output.decode("utf-8", "replace"))
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    if hasattr(os, "killpg"):
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
