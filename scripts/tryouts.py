@@ -24,7 +24,7 @@ VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 """Versions of Python to look for."""
 
 EXTRAS = "dask,kubernetes,monitor,notebook"
-"""Extras with code of their own that can be installed anywhere; mpi4py may need a compiler."""
+"""Extras with code of their own that work without other programs, as MPI."""
 
 HELPERS = ("hypothesis", "joblib", "kubernetes-validate", "numpy", "pandas")
 """What the tests need that users do not."""

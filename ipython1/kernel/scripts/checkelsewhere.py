@@ -29,7 +29,7 @@ _AGENT: Final = {
     2: "no agent; only keys without a passphrase work unattended",
 }
 _WORLD: Final = "from mpi4py import MPI; print('world', MPI.COMM_WORLD.size)"
-_LIBRARY: Final = "from mpi4py import MPI; print(MPI.Get_library_version().split('\\n')[0])"
+_LIBRARY: Final = "from mpi4py import MPI; print(MPI.Get_library_version().split(',')[0])"
 _AS_ROOT: Final = "allow-run-as-root"
 
 

@@ -43,12 +43,18 @@ class Answer:
     @property
     def line(self) -> str:
         """The first line that is not empty."""
-        return next(filter(None, map(str.strip, self.text.splitlines())), "")
+        return next(iter(self._lines()), "")
 
     @property
     def last(self) -> str:
         """The last line that is not empty: where a program says why it ends."""
-        return self.text.strip().rpartition("\n")[2].strip()
+        return next(reversed(self._lines()), "")
+
+    def _lines(self) -> list[str]:
+        """The lines that are not empty, without what controls terminals."""
+        lines = (" ".join(line.split()) for line in self.text.splitlines())
+        shown = ("".join(filter(str.isprintable, line)) for line in lines)
+        return [line for line in shown if line]
 
 
 def within_limit(

@@ -93,11 +93,11 @@ class VersionTests(OptionsTestCase):
             self.assertEqual(is_enough(version, lowest), enough, (version, lowest))
 
     def test_the_lowest_versions_are_those_of_the_metadata(self) -> None:
-        lines = ["Twisted[tls]>=24.11", "foolscap>=24.9", 'mpi4py>=3.1; extra == "mpi"']
+        lines = ["Twisted[tls]>=24.11", "foolscap>=24.9", 'mpi4py>=4.1; extra == "mpi"']
         self.patch(checkversions.metadata, "requires", lambda name: lines)
         always, others = checkversions.requirements()
         self.assertEqual(always, [Requirement("Twisted", "24.11"), Requirement("foolscap", "24.9")])
-        self.assertEqual(others, {"mpi4py": Requirement("mpi4py", "3.1")})
+        self.assertEqual(others, {"mpi4py": Requirement("mpi4py", "4.1")})
 
 
 class MachineTests(OptionsTestCase):
@@ -206,6 +206,8 @@ class ElsewhereTests(OptionsTestCase):
             path = self.program("mpiexec", script)
             found = checkelsewhere.mpi()
             self.assertEqual((found.state, found.text), ("ok", f"{path}: {words}"))
+        path = self.program("mpiexec", r"printf 'x\033[2J\t1.0\000\n'")
+        self.assertEqual(checkelsewhere.mpi().text, f"{path}: x[2J 1.0")
         self.program("mpiexec", "echo broken >&2; exit 3")
         self.assertEqual(checkelsewhere.mpi().state, "missing")
 
