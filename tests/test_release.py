@@ -79,7 +79,8 @@ class AgreementTests(unittest.SynchronousTestCase):
 
     def test_the_documentation_says_what_each_dependency_is_for(self) -> None:
         """Each has a line in a table, and each extra, too."""
-        page = (ROOT / "docs" / "source" / "install.txt").read_text()
+        pages = ("install.txt", "development.txt")
+        page = "".join((ROOT / "docs" / "source" / name).read_text() for name in pages)
         settings = pyproject()
         extras = settings["project"]["optional-dependencies"]
         lists = [settings["project"]["dependencies"], *extras.values()]
