@@ -10,7 +10,8 @@ PICTURES = "docs/source/pictures/"
 ADDRESS = f"https://raw.githubusercontent.com/ipython1/ipython1/main/{PICTURES}"
 
 setup(
-    long_description=Path("README.txt")
+    long_description=Path(__file__)
+    .with_name("README.txt")
     .read_text(encoding="utf-8")
     .replace(f".. image:: {PICTURES}", f".. image:: {ADDRESS}"),
     long_description_content_type="text/x-rst",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import runpy
@@ -124,7 +123,7 @@ class TextTests(unittest.SynchronousTestCase):
         told: dict[str, str] = {}
         stand_in = types.ModuleType("setuptools")
         stand_in.__dict__["setup"] = lambda **arguments: told.update(arguments)
-        with mock.patch.dict(sys.modules, setuptools=stand_in), contextlib.chdir(ROOT):
+        with mock.patch.dict(sys.modules, setuptools=stand_in):
             runpy.run_path(str(ROOT / "setup.py"))
         self.assertEqual(told["long_description_content_type"], "text/x-rst")
         (shown,) = re.findall(r"^\.\. image:: (\S+)$", told["long_description"], re.M)
