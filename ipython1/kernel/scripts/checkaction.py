@@ -20,11 +20,12 @@ from ipython1.kernel.scripts.arguments import OneLineParser
 from ipython1.kernel.scripts.checkelsewhere import check_elsewhere
 from ipython1.kernel.scripts.checkmachine import check_machine
 from ipython1.kernel.scripts.checkversions import check_versions
-from ipython1.kernel.scripts.findings import Finding, ask
+from ipython1.kernel.scripts.findings import Finding, ask, kill_all, within_limit
 from ipython1.kernel.scripts.tables import aligned
 from ipython1.kernel.watching.amounts import bytes_text
 from ipython1.version import __version__
 
+DIRECTORY: Final = "directory"
 TRIAL_LIMIT: Final = 90.0
 """Seconds that a cluster of one engine may take, to start, to compute and to stop."""
 
@@ -71,11 +72,25 @@ def main(argv: Sequence[str]) -> int:
     if not given.check:
         parser.print_help()
         return 0
+    try:
+        found = _show(check(given.ipython_dir), quiet=given.json)
+    finally:
+        kill_all()
+    bad = [finding.name for finding in found if finding.state == "bad"]
+    if given.json:
+        print(json.dumps([asdict(each) for each in found], indent=1))
+    else:
+        print(f"\nto be mended: {', '.join(bad)}" if bad else "\nnothing has to be mended")
+    return 1 if bad else 0
+
+
+def _show(findings: Iterator[Finding], quiet: bool) -> list[Finding]:
+    """Print each as it is found; return all."""
     found = []
     group = ""
-    for finding in check(given.ipython_dir):
+    for finding in findings:
         found.append(finding)
-        if not given.json:
+        if not quiet:
             if finding.group != group:
                 print(("\n" if group else "") + finding.group)
                 group = finding.group
@@ -83,12 +98,7 @@ def main(argv: Sequence[str]) -> int:
                 f"  {aligned([[finding.name.ljust(18), finding.state.ljust(7), finding.text]])[0]}"
             )
             sys.stdout.flush()
-    bad = [finding.name for finding in found if finding.state == "bad"]
-    if given.json:
-        print(json.dumps([asdict(each) for each in found], indent=1))
-    else:
-        print(f"\nto be mended: {', '.join(bad)}" if bad else "\nnothing has to be mended")
-    return 1 if bad else 0
+    return found
 
 
 def check(directory: Path | None = None) -> Iterator[Finding]:
@@ -104,25 +114,37 @@ def check(directory: Path | None = None) -> Iterator[Finding]:
 
 
 def _directory(given: Path | None) -> Iterator[Finding]:
+    yield within_limit(DIRECTORY, "files", lambda: _files(given), "bad")
+    yield within_limit(DIRECTORY, "settings", lambda: _settings(given), "bad")
+
+
+def _files(given: Path | None) -> Finding:
+    from ipython1.kernel.host.security import IPythonDirs
+
+    try:
+        dirs = IPythonDirs.resolve(given)
+        if not dirs.ipython_dir.exists():
+            text = f"{dirs.ipython_dir} is made at the first start"
+            return Finding(DIRECTORY, "files", "ok", text)
+        dirs.prepare()
+        free = shutil.disk_usage(dirs.ipython_dir).free
+    except (KernelError, OSError) as problem:
+        return Finding(DIRECTORY, "files", "bad", str(problem))
+    text = f"{dirs.ipython_dir}, {bytes_text(free)} free"
+    return Finding(DIRECTORY, "files", "ok" if free > 100e6 else "bad", text)
+
+
+def _settings(given: Path | None) -> Finding:
     from ipython1.kernel.config import config_manager
     from ipython1.kernel.host.security import IPythonDirs
 
-    group = "directory"
     try:
-        dirs = IPythonDirs.resolve(given)
-        if dirs.ipython_dir.exists():
-            dirs.prepare()
-            free = shutil.disk_usage(dirs.ipython_dir).free
-            text = f"{dirs.ipython_dir}, {bytes_text(free)} free"
-            yield Finding(group, "files", "ok" if free > 100e6 else "bad", text)
-        else:
-            yield Finding(group, "files", "ok", f"{dirs.ipython_dir} is made at the first start")
-        path = config_manager.path(dirs.ipython_dir)
+        path = config_manager.path(IPythonDirs.resolve(given).ipython_dir)
         config_manager.get_config(given)
-        text = str(path) if Path(path).exists() else "none; the defaults hold"
-        yield Finding(group, "settings", "ok", text)
     except (KernelError, ConfigError, OSError) as problem:
-        yield Finding(group, "files", "bad", str(problem))
+        return Finding(DIRECTORY, "settings", "bad", str(problem))
+    text = str(path) if Path(path).exists() else "none; the defaults hold"
+    return Finding(DIRECTORY, "settings", "ok", text)
 
 
 def _cluster() -> Finding:

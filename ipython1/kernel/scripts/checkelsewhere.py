@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
+from functools import partial
 from importlib import metadata
 from typing import Final
 
-from ipython1.kernel.scripts.findings import Finding, ask
+from ipython1.kernel.scripts.findings import LIMIT, Finding, ask, within_limit
 
 GROUP: Final = "starting engines elsewhere"
 JUPYTER: Final = "Jupyter"
@@ -24,6 +25,9 @@ PROGRAMS: Final = {
 
 FRONTENDS: Final = {"jupyterlab": "JupyterLab", "notebook": "Jupyter Notebook"}
 
+FOLDERS_LIMIT: Final = 3 * LIMIT
+"""Seconds for looking through the folders of PATH, which may be far away, and for programs that have a limit, too."""
+
 _AGENT: Final = {
     1: "an agent runs, but has no keys; add one with: ssh-add",
     2: "no agent; only keys without a passphrase work unattended",
@@ -35,12 +39,12 @@ _AS_ROOT: Final = "allow-run-as-root"
 
 def check_elsewhere() -> Iterator[Finding]:
     """Look at one program after the other."""
-    yield ssh()
-    yield agent()
-    yield mpi()
-    yield mpi4py()
+    yield within_limit(GROUP, "ssh", ssh, limit=FOLDERS_LIMIT)
+    yield within_limit(GROUP, "ssh agent", agent, limit=FOLDERS_LIMIT)
+    yield within_limit(GROUP, "MPI", mpi, limit=FOLDERS_LIMIT)
+    yield within_limit(GROUP, "mpi4py", mpi4py, limit=FOLDERS_LIMIT)
     for kind, programs in PROGRAMS.items():
-        yield batch_system(kind, programs)
+        yield within_limit(GROUP, kind, partial(batch_system, kind, programs))
     yield jupyter()
 
 

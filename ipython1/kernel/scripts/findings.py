@@ -15,6 +15,8 @@ from ipython1.daemon import osprocess
 LIMIT: Final = 15.0
 """Seconds that a probe may take."""
 
+_running: set[subprocess.Popen[bytes]] = set()
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -92,12 +94,26 @@ def ask(command: Sequence[str], limit: float = LIMIT, cwd: str | Path | None = N
         )
     except OSError as problem:
         return Answer(None, f"{command[0]}: {problem.strerror}")
+    _running.add(process)
     try:
         output, _ = process.communicate(timeout=limit)
-    except BaseException as problem:
-        osprocess.send_signal(process.pid, system.KILL, group=True)
+    except subprocess.TimeoutExpired:
+        _kill(process)
         process.communicate()
-        if not isinstance(problem, subprocess.TimeoutExpired):
-            raise
         return Answer(None, f"no answer within {limit:g} s")
+    except BaseException:
+        _kill(process)
+        raise
+    finally:
+        _running.discard(process)
     return Answer(process.returncode, output.decode("utf-8", "replace"))
+
+
+def kill_all() -> None:
+    """Kill the programs that probes still wait for, as after Ctrl-C, which does not reach them."""
+    for process in list(_running):
+        _kill(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    osprocess.send_signal(process.pid, system.KILL, group=True)

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -43,8 +44,8 @@ class CheckTests(OptionsTestCase):
         status, found = self.check()
         self.assertEqual(status, 1)
         bad = {name for name, each in found.items() if each["state"] == "bad"}
-        self.assertEqual(bad, {"no-such-package", "psutil", "files"})
-        self.assertIn("nonsense", found["files"]["text"])
+        self.assertEqual(bad, {"no-such-package", "psutil", "settings"})
+        self.assertIn("nonsense", found["settings"]["text"])
         self.assertEqual(found["Twisted"]["state"], "ok")
         self.assertRegex(found["psutil"]["text"], "too old; .*pip install 'psutil>=1000.0'")
 
@@ -153,6 +154,35 @@ class LimitTests(OptionsTestCase):
         self.assertEqual(answers[0].text, "no answer within 3 s")
         if path.exists():
             self.assert_gone(int(path.read_text()))
+
+    def test_nothing_is_left_after_ctrl_c(self) -> None:
+        """A program that a probe waits for is killed with the check."""
+        (self.directory / "bin").mkdir()
+        path = self.directory / "pid"
+        script = f"#!/bin/sh\necho $$ >{path}.new\nmv {path}.new {path}\nexec sleep 1000\n"
+        program = self.directory / "bin" / "ssh"
+        program.write_text(script)
+        program.chmod(0o755)
+        check = subprocess.Popen(
+            [sys.executable, "-m", "ipython1", "--check", f"--ipython-dir={self.directory}"],
+            env={
+                **os.environ,
+                "PATH": f"{program.parent}:{os.environ['PATH']}",
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.addCleanup(check.wait)
+        self.addCleanup(check.kill)
+        deadline = time.monotonic() + PATIENCE
+        while not path.exists():
+            self.assertIsNone(check.poll())
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
+        check.send_signal(signal.SIGINT)
+        self.assertNotEqual(check.wait(PATIENCE), 0)
+        self.assert_gone(int(path.read_text()))
 
     def assert_gone(self, pid: int) -> None:
         deadline = time.monotonic() + PATIENCE
