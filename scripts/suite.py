@@ -42,6 +42,7 @@ SECONDS = {
     "ipython1.kernel.controller.journal.tests.test_kill": 9,
     "ipython1.kernel.controller.journal.tests.test_trouble": 14,
     "ipython1.kernel.host.tests.test_turns": 9,
+    "ipython1.kernel.scripts.tests.test_check": 8,
     "ipython1.kernel.tests.test_imports": 25,
     "ipython1.kernel.tests.test_layers": 8,
     "ipython1.kernel.tub.tests.test_fastbroker": 12,
@@ -97,6 +98,7 @@ SECONDS = {
     "tests.test_notebook": 20,
     "tests.test_other_systems": 35,
     "tests.test_pytest_plugin": 90,
+    "tests.test_release": 4,
     "tests.test_right_answers": 45,
     "tests.test_sessions": 20,
     "tests.test_ssh_clients": 35,
@@ -105,6 +107,7 @@ SECONDS = {
     "tests.test_task_session": 15,
     "tests.test_testbeds": 25,
     "tests.test_typed_surface": 25,
+    "tests.test_tryouts": 10,
 }
 """What slow modules take, about; a wrong number makes a run longer, and nothing else."""
 
@@ -125,6 +128,12 @@ PORTABLE_VARIABLE = "IPYTHON1_PORTABLE"
 
 TIME_LIMIT = 1800.0
 """Seconds after which a part of the suite is considered to hang."""
+
+CHECK_LIMIT = 900.0
+"""Seconds after which another check is considered to hang."""
+
+SKIPPED = 77
+"""The exit status of a check that can do nothing here."""
 
 STOP_TIME = 60.0
 """Seconds that the tests have to clean up after an interrupt."""
@@ -383,6 +392,9 @@ def checks() -> Mapping[str, list[str]]:
             "docs/source",
             "{out}",
         ]
+    # They say in their last line what they cannot try here.
+    found["floors"] = [python, "-u", "scripts/try_floors.py"]
+    found["wheel"] = [python, "-u", "scripts/try_wheel.py"]
     return found
 
 
@@ -390,9 +402,26 @@ def run_check(name: str, command: Sequence[str], directory: Path) -> Counts:
     """Run one of the other checks, which counts as one test."""
     command = [part.format(out=directory / "docs") for part in command]
     print("$", " ".join(command[2:]), flush=True)
-    status = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode
+    status = _status_of(command)
+    if status == SKIPPED:
+        print(f"{name}: skipped", flush=True)
+        return Counts(skipped=1)
     print(f"{name}: {'ok' if status == 0 else f'FAILED with status {status}'}", flush=True)
     return Counts(passed=1) if status == 0 else Counts(failed=1)
+
+
+def _status_of(command: Sequence[str]) -> int:
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL)
+    try:
+        return process.wait(CHECK_LIMIT)
+    except BaseException as problem:
+        # It ends what it started.
+        process.terminate()
+        process.wait()
+        if isinstance(problem, subprocess.TimeoutExpired):
+            print(f"it takes more than {CHECK_LIMIT:g} s", flush=True)
+            return -signal.SIGTERM
+        raise
 
 
 def main() -> int:

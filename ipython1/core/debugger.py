@@ -389,7 +389,8 @@ def _is_suspended(frame: FrameType) -> bool:
         inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
     ):
         return False
-    return code.co_code[frame.f_lasti] == dis.opmap["YIELD_VALUE"]
+    # From Python 3.13 on, such a frame is already at the instruction with which it goes on.
+    return code.co_code[frame.f_lasti] in (dis.opmap["YIELD_VALUE"], dis.opmap["RESUME"])
 
 
 def _place(frame: FrameType, line: int) -> str:

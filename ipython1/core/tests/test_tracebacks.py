@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from ipython1.core import stacks
 from ipython1.core.tests.support import PATIENCE, SessionCase, beside
@@ -160,6 +160,9 @@ class UserLineTests(SynchronousTestCase):
     """The one line of users that says where an exception comes from."""
 
     def test_the_innermost_line_that_is_not_in_a_library(self) -> None:
+        if "site-packages" in __file__:
+            raise SkipTest("installed, this test is in a library itself")
+
         def parse(text: str) -> object:
             return json.loads(text)
 

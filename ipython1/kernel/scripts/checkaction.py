@@ -4,71 +4,36 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
-import socket
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from importlib import metadata
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 from ipython1.config import ConfigError
-from ipython1.daemon import osprocess
+from ipython1.daemon.pythoncommand import python_command
 from ipython1.kernel.basics.error import KernelError
-from ipython1.kernel.host.hosts import user_label
 from ipython1.kernel.scripts import arguments
 from ipython1.kernel.scripts.arguments import OneLineParser
+from ipython1.kernel.scripts.checkelsewhere import check_elsewhere
+from ipython1.kernel.scripts.checkmachine import check_machine
+from ipython1.kernel.scripts.checkversions import check_versions
+from ipython1.kernel.scripts.findings import Finding, ask, kill_all, within_limit
 from ipython1.kernel.scripts.tables import aligned
 from ipython1.kernel.watching.amounts import bytes_text
-from ipython1.system import resource
 from ipython1.version import __version__
 
-REQUIRED: Final = (
-    *("Twisted", "foolscap", "zope.interface", "cryptography", "pyOpenSSL", "cloudpickle"),
-    *("ipython", "traitlets", "configobj", "psutil", "tqdm", "rich", "setproctitle", "argcomplete"),
-)
-OPTIONAL: Final = {
-    "numpy": "arrays without copies",
-    "mpi4py": "engines under MPI",
-    "ipykernel": "notebooks",
-    "ipywidgets": "cards and progress in notebooks",
-    "joblib": "the joblib backend",
-    "distributed": "dask on the engines",
-    "prometheus-client": "numbers for Prometheus",
-}
-PROGRAMS: Final = {
-    "ssh": "kind ssh",
-    "mpiexec": "kind mpiexec",
-    "sbatch": "kind slurm",
-    "qsub": "kinds sge, pbs and torque",
-    "bsub": "kind lsf",
-    "condor_submit": "kind htcondor",
-    "flux": "kind flux",
-}
+DIRECTORY: Final = "directory"
+TRIAL_LIMIT: Final = 90.0
+"""Seconds that a cluster of one engine may take, to start, to compute and to stop."""
 
 EXAMPLES: Final = """\
 examples:
   python -m ipython1 --check        versions, and what this machine can do
   python -m ipython1 ipcluster -n 4 the same as: ipcluster -n 4
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the check.
-
-    :ivar state: ``'ok'``, ``'no'`` for what is not there and need not be, or ``'bad'`` for what has to be mended.
-    """
-
-    group: str
-    name: str
-    state: str
-    text: str
 
 
 def make_parser() -> OneLineParser:
@@ -107,21 +72,33 @@ def main(argv: Sequence[str]) -> int:
     if not given.check:
         parser.print_help()
         return 0
+    try:
+        found = _show(check(given.ipython_dir), quiet=given.json)
+    finally:
+        kill_all()
+    bad = [finding.name for finding in found if finding.state == "bad"]
+    if given.json:
+        print(json.dumps([asdict(each) for each in found], indent=1))
+    else:
+        print(f"\nto be mended: {', '.join(bad)}" if bad else "\nnothing has to be mended")
+    return 1 if bad else 0
+
+
+def _show(findings: Iterator[Finding], quiet: bool) -> list[Finding]:
+    """Print each as it is found; return all."""
     found = []
     group = ""
-    for finding in check(given.ipython_dir):
+    for finding in findings:
         found.append(finding)
-        if not given.json:
+        if not quiet:
             if finding.group != group:
                 print(("\n" if group else "") + finding.group)
                 group = finding.group
             print(
-                "  " + aligned([[finding.name.ljust(18), finding.state.ljust(3), finding.text]])[0]
+                f"  {aligned([[finding.name.ljust(18), finding.state.ljust(7), finding.text]])[0]}"
             )
             sys.stdout.flush()
-    if given.json:
-        print(json.dumps([asdict(each) for each in found], indent=1))
-    return 1 if any(each.state == "bad" for each in found) else 0
+    return found
 
 
 def check(directory: Path | None = None) -> Iterator[Finding]:
@@ -129,138 +106,53 @@ def check(directory: Path | None = None) -> Iterator[Finding]:
 
     :param directory: the IPython directory; default: the usual one.
     """
-    yield from _versions()
-    yield from _machine()
-    yield from _launchers()
+    yield from check_versions()
+    yield from check_machine()
+    yield from check_elsewhere()
     yield from _directory(directory)
     yield _cluster()
 
 
-def _versions() -> Iterator[Finding]:
-    group = "versions"
-    yield Finding(group, "ipython1", "ok", f"{__version__} in {Path(__file__).parents[2]}")
-    known = sys.version_info[:2] >= (3, 11)
-    where = f"{platform.python_version()}, {sys.executable}"
-    yield Finding(group, "Python", "ok" if known else "bad", where)
-    if sys.flags.optimize:
-        yield Finding(group, "assertions", "bad", "start Python without -O and PYTHONOPTIMIZE")
-    for name in REQUIRED:
-        version = _version(name)
-        text = version or f"missing; install it with: pip install {name}"
-        yield Finding(group, name, "ok" if version else "bad", text)
-    for name, what in OPTIONAL.items():
-        version = _version(name)
-        yield Finding(
-            group, name, "ok" if version else "no", f"{version or 'not installed'} ({what})"
-        )
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return ""
-
-
-def _machine() -> Iterator[Finding]:
-    import psutil
-
-    group = "this machine"
-    yield Finding(group, "system", "ok", f"{platform.platform()}, {user_label()}")
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    yield Finding(group, "cores", "ok", f"{cores}; so many engines are started by default")
-    memory = psutil.virtual_memory()
-    text = f"{bytes_text(memory.available)} of {bytes_text(memory.total)} are free"
-    yield Finding(group, "memory", "ok", text)
-    yield _shared_memory()
-    yield _open_files()
-    warm = osprocess.can_fork_warm()
-    text = (
-        "processes are forked from a warm one"
-        if warm
-        else "each process starts anew, which takes longer"
-    )
-    yield Finding(group, "quick starts", "ok" if warm else "no", text)
-    linux = osprocess.is_linux()
-    text = "the system ends what a process leaves behind" if linux else "found through psutil"
-    yield Finding(group, "no orphans", "ok" if linux else "no", text)
-    yield _address()
-
-
-def _shared_memory() -> Finding:
-    folder = Path("/dev/shm")
-    if not folder.is_dir():
-        return Finding(
-            "this machine", "shared memory", "no", "large objects travel through sockets"
-        )
-    free = shutil.disk_usage(folder).free
-    return Finding("this machine", "shared memory", "ok", f"{bytes_text(free)} free in {folder}")
-
-
-def _open_files() -> Finding:
-    if resource is None:
-        return Finding("this machine", "open files", "ok", "no limit")
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard == resource.RLIM_INFINITY:
-        return Finding("this machine", "open files", "ok", "no limit")
-    text = f"{hard:,} at most; a controller needs one for each engine and client"
-    return Finding("this machine", "open files", "ok" if hard >= 1024 else "no", text)
-
-
-def _address() -> Finding:
-    name = socket.gethostname()
-    try:
-        address = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)[0][4][0]
-    except OSError as problem:
-        text = f"{name} cannot be resolved ({problem.strerror}); other hosts need --client-location"
-        return Finding("this machine", "address", "no", text)
-    return Finding("this machine", "address", "ok", f"{name} is {address}")
-
-
-def _launchers() -> Iterator[Finding]:
-    for program, what in PROGRAMS.items():
-        path = shutil.which(program)
-        text = f"{path or 'not found'} ({what})"
-        yield Finding("starting engines elsewhere", program, "ok" if path else "no", text)
-
-
 def _directory(given: Path | None) -> Iterator[Finding]:
+    yield within_limit(DIRECTORY, "files", lambda: _files(given), "bad")
+    yield within_limit(DIRECTORY, "settings", lambda: _settings(given), "bad")
+
+
+def _files(given: Path | None) -> Finding:
+    from ipython1.kernel.host.security import IPythonDirs
+
+    try:
+        dirs = IPythonDirs.resolve(given)
+        if not dirs.ipython_dir.exists():
+            text = f"{dirs.ipython_dir} is made at the first start"
+            return Finding(DIRECTORY, "files", "ok", text)
+        dirs.prepare()
+        free = shutil.disk_usage(dirs.ipython_dir).free
+    except (KernelError, OSError) as problem:
+        return Finding(DIRECTORY, "files", "bad", str(problem))
+    text = f"{dirs.ipython_dir}, {bytes_text(free)} free"
+    return Finding(DIRECTORY, "files", "ok" if free > 100e6 else "bad", text)
+
+
+def _settings(given: Path | None) -> Finding:
     from ipython1.kernel.config import config_manager
     from ipython1.kernel.host.security import IPythonDirs
 
-    group = "directory"
     try:
-        dirs = IPythonDirs.resolve(given)
-        if dirs.ipython_dir.exists():
-            dirs.prepare()
-            free = shutil.disk_usage(dirs.ipython_dir).free
-            text = f"{dirs.ipython_dir}, {bytes_text(free)} free"
-            yield Finding(group, "files", "ok" if free > 100e6 else "bad", text)
-        else:
-            yield Finding(group, "files", "ok", f"{dirs.ipython_dir} is made at the first start")
-        path = config_manager.path(dirs.ipython_dir)
+        path = config_manager.path(IPythonDirs.resolve(given).ipython_dir)
         config_manager.get_config(given)
-        text = str(path) if Path(path).exists() else "none; the defaults hold"
-        yield Finding(group, "settings", "ok", text)
     except (KernelError, ConfigError, OSError) as problem:
-        yield Finding(group, "files", "bad", str(problem))
+        return Finding(DIRECTORY, "settings", "bad", str(problem))
+    text = str(path) if Path(path).exists() else "none; the defaults hold"
+    return Finding(DIRECTORY, "settings", "ok", text)
 
 
 def _cluster() -> Finding:
-    """Start a cluster of one engine in a directory of its own, and use it."""
-    from ipython1.kernel.clusters.cluster import Cluster
-
-    begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="ipython1-check-") as folder:
-        try:
-            with Cluster(n=1, kind="local", ipython_dir=folder) as cluster:
-                started = time.monotonic() - begun
-                answer = cluster.multiengine().execute("6 * 7", targets=0)[0]
-        except (KernelError, OSError) as problem:
-            text = " ".join(str(problem).split("\n")[:3])
-            return Finding("a trial", "one engine", "bad", text)
-    right = answer.get("result") in (42, "42") or "42" in str(answer)
-    text = f"started in {started:.1f} s, computed, and stopped"
-    return Finding("a trial", "one engine", "ok" if right else "bad", text)
+    """Run a cluster of one engine, in a directory and a process of its own."""
+    with tempfile.TemporaryDirectory(
+        prefix="ipython1-check-", ignore_cleanup_errors=True
+    ) as folder:
+        command = python_command("ipython1.kernel.scripts.trialcluster", ["ipython1-check", folder])
+        answer = ask(command, TRIAL_LIMIT)
+    text = answer.last or f"ended with status {answer.status}"
+    return Finding("a trial", "one engine", "ok" if answer.status == 0 else "bad", text)

@@ -50,9 +50,8 @@ def make_parser() -> arguments.OneLineParser:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     def add(name: str, help: str) -> argparse.ArgumentParser:
-        return actions.add_parser(
-            name, help=help, description=f"{help.capitalize()}.", allow_abbrev=False
-        )
+        description = f"{help[:1].upper()}{help[1:]}."
+        return actions.add_parser(name, help=help, description=description, allow_abbrev=False)
 
     listing = add("list", "list the FURL files, and who is connected")
     listing.add_argument("--json", action="store_true", help="as one JSON object")

@@ -28,6 +28,14 @@ from ipython1.kernel.launchers.sshhost import remote_command
 from ipython1.testing.folders import temporary_path
 
 
+def of_the_checkout(name: str) -> Path:
+    """A file or folder that is not installed."""
+    path = Path(__file__).parents[4] / name
+    if not path.exists():
+        raise unittest.SkipTest(f"{name} is not installed")
+    return path
+
+
 class FakeNanny:
     def __init__(self) -> None:
         self.sent: list[Message] = []
@@ -106,12 +114,12 @@ class FindingTests(LauncherCase):
             launcher_class("other")
 
     def test_the_entry_points_of_this_package_are_the_built_in_ones(self) -> None:
-        text = (Path(__file__).parents[4] / "pyproject.toml").read_text()
+        text = of_the_checkout("pyproject.toml").read_text()
         for kind, target in BUILT_IN.items():
             self.assertIn(f'{kind} = "{target}"\n', text)
 
     def test_the_documentation_s_launcher(self) -> None:
-        path = Path(__file__).parents[4] / "docs" / "examples" / "scratchlauncher.py"
+        path = of_the_checkout("docs/examples/scratchlauncher.py")
         spec = importlib.util.spec_from_file_location("scratchlauncher", path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
@@ -237,7 +245,7 @@ class ClusterFileTests(LauncherCase):
             self.assertIsNone(found.controller.host)
 
     def test_the_documentation_s_examples_say_the_same(self) -> None:
-        examples = Path(__file__).parents[4] / "docs" / "examples"
+        examples = of_the_checkout("docs/examples")
         found = read_cluster_file(str(examples / "hosts.py"))
         self.assertEqual(found.count, 8)
         self.assertEqual(found.engines[2].env, {"OMP_NUM_THREADS": "1"})

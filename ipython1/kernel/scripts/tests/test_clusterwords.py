@@ -12,12 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ipython1 import __main__ as package_main
 from ipython1.kernel.basics.error import ClientError, ClusterError
 from ipython1.kernel.clusters.status import ClusterStatus, EngineInfo, ProcessInfo
 from ipython1.kernel.host.security import ClusterFiles, IPythonDirs
 from ipython1.kernel.launchers.interfaces import HostInfo
-from ipython1.kernel.scripts import checkaction, logsaction, restartaction, statusaction
+from ipython1.kernel.scripts import logsaction, restartaction, statusaction
 from ipython1.kernel.scripts.arguments import engine_ids
 from ipython1.kernel.scripts.clusterwords import STARTING, WORDS, find_word, run_word
 from ipython1.kernel.scripts.completion import completion_parser
@@ -266,25 +265,3 @@ class CompletionTests(OptionsTestCase):
             check=True,
         )
         self.assertEqual(done.stdout, "[]\n")
-
-
-class CheckTests(OptionsTestCase):
-    def test_what_has_to_be_mended_is_told(self) -> None:
-        self.ini("[controller]\nnonsense = 1\n")
-        self.patch(checkaction, "_cluster", lambda: checkaction.Finding("a trial", "x", "ok", ""))
-        self.patch(checkaction, "REQUIRED", ("Twisted", "no-such-package"))
-        written = io.StringIO()
-        with contextlib.redirect_stdout(written):
-            status = package_main.main(["--check", "--json", f"--ipython-dir={self.directory}"])
-        found = {each["name"]: each for each in json.loads(written.getvalue())}
-        self.assertEqual(status, 1)
-        bad = {name for name, each in found.items() if each["state"] == "bad"}
-        self.assertEqual(bad, {"no-such-package", "files"})
-        self.assertIn("nonsense", found["files"]["text"])
-        self.assertEqual(found["Twisted"]["state"], "ok")
-
-    def test_words(self) -> None:
-        line = self.assert_ends(2, package_main.main, ["ipclustr", "-n", "4"])
-        self.assertIn("did you mean 'ipcluster'?", line)
-        line = self.assert_ends(2, package_main.main, ["ipcluster", "stop", "--forse"])
-        self.assertIn("did you mean '--force'?", line)
