@@ -1,4 +1,4 @@
-"""ipython1: a process that one talks to. It needs no loop of its own: it runs what it is sent."""
+"""ipython1: a process that one talks to, without a loop of its own: it runs what it is sent."""
 
 from ipython1.kernel.client import Cluster
 
