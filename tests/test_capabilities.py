@@ -17,7 +17,7 @@ from ipython1.kernel.launchers.clusterconfig import BatchOptions
 from ipython1.kernel.launchers.interfaces import Unit
 from ipython1.kernel.scripts.applicable import KINDS_OF
 
-PAGE = Path(__file__).parents[1] / "docs" / "source" / "starting.txt"
+PAGE = Path(__file__).parents[1] / "docs" / "source" / "clusters" / "starting.txt"
 
 KINDS = {
     "local": "local",

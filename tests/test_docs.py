@@ -39,7 +39,7 @@ RUNNER = ROOT / "tests" / "programs" / "run_doc_page.py"
 INI_OF_PAGE = {"extending.txt": EXAMPLES / "race.ini"}
 """The pages whose cluster has a configuration file."""
 
-OWN_CLUSTER = (*INI_OF_PAGE, "faults.txt", "parallel_multiengine.txt")
+OWN_CLUSTER = (*INI_OF_PAGE, "recovering.txt", "sharing.txt")
 """Pages whose cluster is another one afterwards, or begins as another one."""
 
 MADE_BY_TESTS = "transcripts"
@@ -89,7 +89,7 @@ class SessionTests(unittest.SynchronousTestCase):
         """Their sessions work as shown."""
         paths = [path for path in SESSION_PAGES if path.name not in OWN_CLUSTER]
         # The pages about tasks show their numbers, which the controller counts.
-        self.run_pages(*sorted(paths, key=lambda path: path.name != "parallel_task.txt"))
+        self.run_pages(*sorted(paths, key=lambda path: path.name != "tasks.txt"))
 
 
 def _add_page_tests() -> None:

@@ -246,7 +246,8 @@ class ViewTests(unittest.SynchronousTestCase):
 
 class DocumentationTests(unittest.SynchronousTestCase):
     def test_the_documentation_shows_what_it_looks_like(self) -> None:
-        page = Path(ipython1.__file__).parents[1] / "docs" / "source" / "terminal.txt"
+        docs = Path(ipython1.__file__).parents[1] / "docs" / "source"
+        page = docs / "guide" / "terminal.txt"
         if not page.exists():
             raise unittest.SkipTest("the documentation is not here")
         state = TopState()
