@@ -14,6 +14,8 @@ from twisted.trial import unittest
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("ipython1", "tests", "scripts", "docs/examples", "docs/source")
 
+HEADING = "Dependencies, and what they are for"
+
 BROUGHT = {"dask", "scipy", "service-identity"}
 """Packages in the tables that are no dependencies: others bring them, or they are used if users have them."""
 
@@ -44,25 +46,18 @@ def dependencies() -> set[str]:
     settings: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     project = settings["project"]
     lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    lists.append(settings["build-system"]["requires"])
     names = (re.match(r"[\w.-]+", each) for found in lists for each in found)
     return {normal(name[0]) for name in names if name and name[0] != "ipython1"}
 
 
-def explained() -> dict[str, str]:
-    """Return the names in the tables of dependencies, with the page."""
-    found: dict[str, str] = {}
-    for page, heading in (
-        ("install.txt", "Dependencies, and what they are for"),
-        ("development.txt", "Dependencies of tests, checks and documentation"),
-    ):
-        (path,) = (ROOT / "docs" / "source").rglob(page)
-        text = path.read_text(encoding="utf-8")
-        section = text[text.index(f"\n{heading}\n===") :].split("\n\n\n", 1)[0]
-        pieces = _RULE.split(section)
-        for table in pieces[1::2]:
-            for row in _ROW.findall(table):
-                found |= {normal(name): page for name in row.split(", ")}
-    return found
+def explained() -> set[str]:
+    """Return the names in the tables of dependencies of the page that says how to install the package."""
+    (path,) = (ROOT / "docs" / "source").rglob("install.txt")
+    text = path.read_text(encoding="utf-8")
+    section = text[text.index(f"\n{HEADING}\n===") :].split("\n\n\n", 1)[0]
+    rows = (row for table in _RULE.split(section)[1::2] for row in _ROW.findall(table))
+    return {normal(name) for row in rows for name in row.split(", ")}
 
 
 class ModuleTests(unittest.SynchronousTestCase):
@@ -134,4 +129,4 @@ def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
 
 class DependencyTests(unittest.SynchronousTestCase):
     def test_each_has_its_reason_and_nothing_else_has_one(self) -> None:
-        self.assertEqual(set(explained()) - BROUGHT, dependencies())
+        self.assertEqual(explained() - BROUGHT, dependencies())
