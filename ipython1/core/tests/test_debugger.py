@@ -13,7 +13,6 @@ from twisted.trial import unittest
 from ipython1.core.debugger import EngineDebugger, NoDebugger
 from ipython1.core.interpreter import Interpreter
 
-
 AT_ITSELF = sys.version_info >= (3, 13)
 """Whether a breakpoint stops at its own line, and no longer at the next one."""
 
