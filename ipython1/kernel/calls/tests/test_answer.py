@@ -70,6 +70,17 @@ class InterruptedTests(SynchronousTestCase):
                 pending.set_result(1)
                 reported.put(1)
 
+        # A function, because in some versions of Python the end of a loop is outside of the "try" around it.
+        def use(pending: PendingResult, seconds: float) -> None:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, seconds)
+                until = time.monotonic() + 1.0  # where Python loses the exception
+                while time.monotonic() < until:
+                    pending.done()
+                    pending.wait_done(5)
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+
         reactor = threading.Thread(target=report, daemon=True)
         reactor.start()
         before = signal.signal(signal.SIGALRM, raise_late)
@@ -80,14 +91,7 @@ class InterruptedTests(SynchronousTestCase):
                 pending = PendingResult(lambda raw: raw, "call")
                 given.put(pending)
                 try:
-                    try:
-                        signal.setitimer(signal.ITIMER_REAL, 1e-6 * (1 + number % 200))
-                        until = time.monotonic() + 1.0  # where Python loses the exception
-                        while time.monotonic() < until:
-                            pending.done()
-                            pending.wait_done(5)
-                    finally:
-                        signal.setitimer(signal.ITIMER_REAL, 0)
+                    use(pending, 1e-6 * (1 + number % 200))
                 except Late:
                     pass
                 self.assertEqual(reported.get(timeout=10), 1)
