@@ -16,7 +16,6 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterator
-from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
-from sphinx.directives.other import TocTree
 from zope.interface import Attribute
 from zope.interface.interface import Method
 
@@ -239,22 +237,8 @@ def names_in_the_code() -> frozenset[str]:
     return frozenset(names)
 
 
-class Pages(TocTree):
-    """A ``toctree`` that skips pages that do not exist."""
-
-    def run(self) -> list[nodes.Node]:
-        there = [
-            name for name in self.env.found_docs if any(fnmatch(name, p) for p in self.content)
-        ]
-        order = {pattern: number for number, pattern in enumerate(self.content)}
-        there.sort(key=lambda name: (order.get(name, len(order)), name))
-        self.content = StringList([f"/{name}" for name in there], source="pages")
-        return super().run() if there else []
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
-    app.add_directive("pages", Pages)
     app.connect("missing-reference", resolve)
     app.add_directive("settings", Settings)
     app.add_directive("options", Options)
