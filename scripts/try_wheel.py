@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -21,6 +22,7 @@ LANES = 2
 _NOT_IN_SDIST = {"README.rst"}
 _MADE = ("PKG-INFO", "setup.cfg", "ipython1.egg-info/")
 _BUILD_LIMIT = 300.0
+_BENCHMARK_LIMIT = 3600.0
 
 
 def build(folder: Path) -> tuple[Path, Path]:
@@ -134,11 +136,20 @@ def try_wheel(folder: Path, wheel: Path, version: str, python: str, test: bool) 
     say(f"Python {version}: installed, checked, and computed on four engines{tests}", begun)
 
 
-def work(folder: Path, test: bool) -> str:
+def measure(folder: Path, wheel: Path, python: str) -> None:
+    """Install the wheel with one Python, measure what is installed, and print the report."""
+    place = Place(folder / "measured", python)
+    place.install(f"{wheel}[bench]", *tryouts.HELPERS)
+    shutil.copytree(tryouts.ROOT / "tests", place.folder / "tests")
+    print(place.run("-m", "tests.benchmarks", limit=_BENCHMARK_LIMIT), flush=True)
+
+
+def work(folder: Path, test: bool, benchmark: bool) -> str:
     """Build, and try on every Python; return what the last line says.
 
     :param folder: for all files.
     :param test: whether to run tests of the package on the newest Python.
+    :param benchmark: whether to measure it afterwards, on the oldest one.
     """
     begun = time.monotonic()
     sdist, wheel = build(folder)
@@ -158,6 +169,8 @@ def work(folder: Path, test: bool) -> str:
         ]
     for each in tried:
         each.result()
+    if benchmark:
+        measure(folder, wheel, next(iter(found.values())))
     lacking = [version for version in tryouts.VERSIONS if version not in found]
     missing = f"; not tried, as they are not here: {', '.join(lacking)}" if lacking else ""
     return f"{wheel.name} works on Python {', '.join(found)}{missing}"
@@ -170,8 +183,13 @@ def main() -> int:
     """
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--test", action="store_true", help="run tests of it, on the newest Python")
+    parser.add_argument(
+        "--benchmark",
+        action="store_true",
+        help="measure it afterwards, on the oldest Python (scripts/benchmark)",
+    )
     given = parser.parse_args()
-    return tryouts.run("wheel", lambda folder: work(folder, given.test))
+    return tryouts.run("wheel", lambda folder: work(folder, given.test, given.benchmark))
 
 
 if __name__ == "__main__":
