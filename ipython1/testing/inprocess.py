@@ -86,7 +86,7 @@ class InProcessCluster:
     """
 
     def __init__(self, n: int = 4) -> None:
-        self.n = check_engines(n, "n")
+        self.n: int = check_engines(n, "n")
         self._pump = _EndingPump()
         self._controller: _Controller | None = None
         self._engines: dict[int, ThreadEngine] = {}

@@ -89,7 +89,7 @@ class ThreadInterpreter(PlainInterpreter):
 
     def __init__(self, gate: ThreadGate) -> None:
         super().__init__()
-        self.output = ThreadOutput()
+        self.output: ThreadOutput = ThreadOutput()
         self._gate = gate
         self._inside = False
 
@@ -131,7 +131,7 @@ class ThreadEngine:
     def __init__(self, engines_face: FCEngines, pump: Pump) -> None:
         self._pump = pump
         gate = ThreadGate()
-        self.interpreter = ThreadInterpreter(gate)
+        self.interpreter: ThreadInterpreter = ThreadInterpreter(gate)
         self._service = EngineService(self.interpreter)  # type: ignore[arg-type]
         handlers = UserHandlers()
         self._worker = Worker(CommandRunner(self._service), gate, self._command_ended, handlers)
@@ -171,7 +171,8 @@ class ThreadEngine:
         self._link: FrameLink
         self._link, controllers = connect_in_memory(self._pump, self._side.end, session)
         welcome = session.attach(controllers)
-        self.id = self._service.id = -1 if welcome.engine_id is None else welcome.engine_id
+        self.id: int = -1 if welcome.engine_id is None else welcome.engine_id
+        self._service.id = self.id
         self._side.attach(self._link, welcome, "")
         session.opened()
 

@@ -44,7 +44,8 @@ class ThreadOutput:
         self._lock = threading.Lock()
         self._texts: dict[str, list[str]] = {"stdout": [], "stderr": []}
         self._peeked = {"stdout": 0, "stderr": 0}
-        self._captures = self.peeked_in = 0
+        self._captures = 0
+        self.peeked_in: int = 0
 
     def write(self, name: str, text: str) -> int:
         """Note what the thread has printed."""
