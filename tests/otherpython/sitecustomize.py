@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import selectors
+import shutil
 import signal
 import socket
 import stat
@@ -107,6 +108,11 @@ def keep_subprocess() -> None:
     subprocess.Popen.__init__ = checked  # type: ignore[method-assign]
 
 
+def keep_shutil() -> None:
+    """Let ``shutil`` remove trees by their names, as it does on Windows."""
+    shutil._use_fd_functions = False  # type: ignore[attr-defined]
+
+
 def only_sockets() -> None:
     """Let ipython1 wait for nothing but sockets."""
     register = selectors.SelectSelector.register
@@ -136,5 +142,6 @@ def take_away() -> None:
 
 import_libraries()
 keep_subprocess()
+keep_shutil()
 only_sockets()
 take_away()
