@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -276,6 +277,26 @@ class WithAClusterOfItsOwnTests(GalleryCase):
         with patch.object(sys, "path", path):
             distances = load_program("custom_interface").make_distances()
         self.assertIn(f"shortest tour {shortest_tour(distances):.3f}\n", printed)
+
+
+class WrongFigureTests(GalleryCase):
+    """A figure that cannot be written."""
+
+    def test_programs_complain_before_they_compute(self) -> None:
+        """There is no cluster here, so a program that begins with its work fails in another way."""
+        figure = str(self.directory / "missing" / "figure.png")
+        for path in sorted(PROGRAMS.glob("*.py")):
+            if path.stem in MODULES:
+                continue
+            with (
+                patch.object(sys, "argv", [str(program(path.stem, ("mpi4py",))), figure]),
+                patch.object(sys, "path", [str(PROGRAMS), *sys.path]),
+                patch.dict(os.environ, IPYTHONDIR=str(self.directory)),
+            ):
+                problem = self.assertRaises(
+                    FileNotFoundError, runpy.run_path, str(path), run_name="__main__"
+                )
+            self.assertEqual(problem.filename, figure, path.name)
 
 
 def load_program(name: str) -> ModuleType:

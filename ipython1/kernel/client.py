@@ -190,7 +190,14 @@ __all__ = [
     "remote",
 ]
 
-_load = _lazy_names(__name__, _WHERE)
+
+def _other_names() -> dict[str, str]:
+    from ipython1.kernel.calls.othernames import MODULE
+
+    return MODULE
+
+
+_load = _lazy_names(__name__, _WHERE, _other_names)
 
 
 if not TYPE_CHECKING:  # a type checker knows all names, and finds misspelt ones

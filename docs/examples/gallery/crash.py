@@ -88,6 +88,7 @@ def plot(rows, kills, figure):
 
 
 def main(figure="crash.png"):
+    open(figure, "ab").close()  # fails before the work, not after it
     with TemporaryDirectory() as diary:
         arrived, kills, engines = run(diary)
         rows = read_diary(diary, engines)

@@ -109,6 +109,7 @@ def plot_site(axes, links, origins, depths):
 
 
 def main(figure="crawl.png"):
+    open(figure, "ab").close()  # fails before the work, not after it
     with client.TaskClient() as tc, ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
         threading.Thread(target=server.serve_forever).start()
         began = time.monotonic()

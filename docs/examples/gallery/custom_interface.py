@@ -89,6 +89,7 @@ def plot(entries, work, figure):
 
 
 def main(figure="custom_interface.png"):
+    open(figure, "ab").close()  # fails before the work, not after it
     distances = make_distances()
     starts = list(permutations(range(1, CITIES), 2))
     # The controller imports ``board``, which its ini file names, and the engines ``boardclient``.

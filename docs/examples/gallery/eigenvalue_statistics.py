@@ -12,6 +12,9 @@ from matplotlib.figure import Figure
 
 from ipython1.kernel import client
 
+output = sys.argv[1] if len(sys.argv) > 1 else "eigenvalue_statistics.png"
+open(output, "ab").close()  # fails before the work, not after it
+
 MATRICES = 400
 ORDER = 100
 
@@ -71,5 +74,4 @@ right.plot(s, surmise, label="Wigner's surmise")
 right.plot(s, np.exp(-s), "--", color="C3", label="independent levels")
 right.set(xlabel="spacing / mean spacing", title="Their spacings")
 right.legend()
-path = sys.argv[1] if len(sys.argv) > 1 else "eigenvalue_statistics.png"
-figure.savefig(path)
+figure.savefig(output)

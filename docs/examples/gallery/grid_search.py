@@ -47,6 +47,7 @@ def draw(found):
 
 
 def main(path="grid_search.png"):
+    open(path, "ab").close()  # fails before the work, not after it
     images, digits = load_digits(return_X_y=True)
     images, digits = images[:IMAGES], digits[:IMAGES]
 

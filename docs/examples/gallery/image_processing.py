@@ -15,6 +15,9 @@ from tqdm import tqdm
 
 from ipython1.kernel import client
 
+output = sys.argv[1] if len(sys.argv) > 1 else "image_processing.png"
+open(output, "ab").close()  # fails before the work, not after it
+
 PHOTOS = 500
 SIZE = 96  # pixels of a photo, each way
 COLUMNS, ROWS = 10, 6  # of the contact sheet
@@ -81,5 +84,4 @@ for place in range(COLUMNS * ROWS):
     path = sharp[place * len(sharp) // (COLUMNS * ROWS)]
     y, x = divmod(place, COLUMNS)
     sheet.paste(good[path][1], (x * STEP, y * STEP))
-path = sys.argv[1] if len(sys.argv) > 1 else "image_processing.png"
-sheet.quantize(96).save(path)
+sheet.quantize(96).save(output)

@@ -59,6 +59,7 @@ def field_of(mec, places):
 
 
 def main(figure="mpi_heat.png"):
+    open(figure, "ab").close()  # fails before the work, not after it
     mec = client.MultiEngineClient()
     mec.push_module(Path(__file__).with_name("heatgrid.py"))  # the engines get the ordinary module
     places = mec.apply(begin, CELLS, initial)

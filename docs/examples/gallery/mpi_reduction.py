@@ -44,6 +44,7 @@ def histogram(edges):
 
 
 def main(figure="mpi_reduction.png"):
+    open(figure, "ab").close()  # fails before the work, not after it
     mec = client.MultiEngineClient()
     ranks = mec.apply(make_data, SAMPLES)
     count, mean, variance = mec.apply(statistics)[0]

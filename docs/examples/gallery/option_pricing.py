@@ -13,6 +13,9 @@ from matplotlib.figure import Figure
 
 from ipython1.kernel import client
 
+output = sys.argv[1] if len(sys.argv) > 1 else "option_pricing.png"
+open(output, "ab").close()  # fails before the work, not after it
+
 TASKS = 128
 PATHS = 10_000  # of each task
 MONTHS = 12
@@ -77,4 +80,4 @@ right.loglog(paths[:, 0, 0], true_errors, ".", label="true error")
 right.set(xlabel="paths", ylabel="error ($)", title="Error, strike 100")
 right.set_ylim(bottom=2e-4)
 right.legend(loc="lower left")
-figure.savefig(sys.argv[1] if len(sys.argv) > 1 else "option_pricing.png")
+figure.savefig(output)

@@ -13,6 +13,9 @@ from PIL import Image, ImageDraw
 
 from ipython1.kernel import client
 
+output = sys.argv[1] if len(sys.argv) > 1 else "parallel_plotting.png"
+open(output, "ab").close()  # fails before the work, not after it
+
 WIDTH, HEIGHT = 840, 480
 TILE = 120  # pixels
 STEPS = 400
@@ -68,5 +71,4 @@ for engine, tiles in pending.get_dict().items():
 
 print(f"{len(corners)} tiles of {TILE} x {TILE} points")
 print(f"area of the set: {inside * PIXEL**2:.3f} (more exactly 1.507)")
-path = sys.argv[1] if len(sys.argv) > 1 else "parallel_plotting.png"
-picture.quantize(64).save(path)
+picture.quantize(64).save(output)

@@ -82,6 +82,7 @@ def plot(times, figure):
 
 
 async def main(figure="service.png"):
+    open(figure, "ab").close()  # fails before the work, not after it
     rng = random.Random(4)
     numbers = [rng.randrange(10**8, 10**10) for _ in range(REQUESTS)]
     tc = await asyncclient.get_task_client()

@@ -104,6 +104,7 @@ def draw(before, after):
 
 
 def main(path="steering.png"):
+    open(path, "ab").close()  # fails before the work, not after it
     mec = client.MultiEngineClient()
     mec.map(create, range(len(mec.get_ids())))
 

@@ -15,6 +15,9 @@ from matplotlib.figure import Figure
 
 from ipython1.kernel import client
 
+output = sys.argv[1] if len(sys.argv) > 1 else "word_frequencies.png"
+open(output, "ab").close()  # fails before the work, not after it
+
 SIZE = 3_000_000  # characters of the text
 PART = 250_000  # characters of a task
 KEYS = b" \netaoinshrdlu"
@@ -91,4 +94,4 @@ right.set_yticks(places, ENGLISH)
 right.invert_yaxis()
 right.set(xlabel="times", title="English words")
 right.legend()
-figure.savefig(sys.argv[1] if len(sys.argv) > 1 else "word_frequencies.png")
+figure.savefig(output)

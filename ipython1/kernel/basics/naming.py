@@ -21,16 +21,21 @@ def publish(module: str, *kinds: type) -> None:
     import_module(module)
 
 
-def lazy_names(module: str, where: Mapping[str, str]) -> Callable[[str], Any]:
+def lazy_names(
+    module: str, where: Mapping[str, str], elsewhere: Callable[[], Mapping[str, str]] = dict
+) -> Callable[[str], Any]:
     """Return a ``__getattr__`` for a module (PEP 562) that loads each name on first use.
 
     :param module: the ``__name__`` of the module.
     :param where: maps each name to the module that defines it.
+    :param elsewhere: gives names that other packages have, and what to use instead.
     """
 
     def get(name: str) -> Any:
         if name not in where:
-            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+            instead = elsewhere().get(name)
+            hint = f": {instead}" if instead else ""
+            raise AttributeError(f"module {module!r} has no attribute {name!r}{hint}")
         value = getattr(import_module(where[name]), name)
         setattr(sys.modules[module], name, value)
         return value

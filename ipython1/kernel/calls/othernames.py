@@ -7,6 +7,7 @@ from typing import Final
 _VIEWS: Final = "an index makes a view: mec[:] of all engines, mec[0] of one, mec[[0, 2]] of two"
 _TASKS: Final = "client.TaskClient() balances the load"
 _PICKLE: Final = "functions of your session, lambdas and closures are sent as they are"
+_CLIENT: Final = "multiengine() gives a client of all engines, task() one that balances the load"
 _BLOCK: Final = "it waits if block is True, and returns a pending result if it is False"
 
 MULTIENGINE: Final = {
@@ -93,6 +94,34 @@ TASKS: Final = {
     "status": "use queue_status()",
     "terminate": "use abort(taskids)",
     "wait": "use barrier(taskids)",
+}
+
+CLUSTER: Final = {
+    "apply": "multiengine() gives a client that has apply()",
+    "broadcast_view": _CLIENT,
+    "connect_client": _CLIENT,
+    "connect_client_sync": _CLIENT,
+    "direct_view": _CLIENT,
+    "execute": "multiengine() gives a client that has execute()",
+    "load_balanced_view": "use task()",
+    "map": "task() gives a client whose map() balances the load, and multiengine() one that divides evenly",
+    "scale": "use add_engines(n), remove_engines(ids), or adapt(least, most)",
+    "shutdown": "use stop()",
+    "start_and_connect_sync": f"use start(); {_CLIENT}",
+    "start_cluster": "use start()",
+    "start_cluster_sync": "use start()",
+    "stop_cluster": "use stop()",
+    "stop_cluster_sync": "use stop()",
+    "submit": "task() gives a client that has submit()",
+    "terminate": "use stop()",
+    "workers": "ids are the engines",
+}
+
+MODULE: Final = {
+    "Client": "MultiEngineClient() works with all engines, and TaskClient() balances the load",
+    "LocalCluster": "use Cluster",
+    "Pool": "use TaskClient().map(), or TaskClient().executor()",
+    "init": "use TaskClient() with a cluster that runs, or start one with Cluster",
 }
 
 PENDING: Final = {

@@ -20,6 +20,7 @@ from ipython1.checks import check_bool, check_int, check_seconds
 from ipython1.daemon import osprocess
 from ipython1.kernel.basics.attributes import CheckedAttributes, Setting, yes_or_no
 from ipython1.kernel.basics.error import ClusterError, ConnectionError, ResultNotCompleted
+from ipython1.kernel.calls.othernames import CLUSTER
 from ipython1.kernel.clusters.adapting import CanAdapt
 from ipython1.kernel.clusters.arguments import (
     FINISH,
@@ -70,6 +71,7 @@ _running: weakref.WeakSet[Cluster] = weakref.WeakSet()
 class BaseCluster(ClusterForms, CanAdapt, HasMonitor, CheckedAttributes):
     """What the blocking and the asynchronous cluster have in common."""
 
+    _elsewhere = CLUSTER
     detach: Setting[bool] = Setting(False, yes_or_no)
 
     def __init__(

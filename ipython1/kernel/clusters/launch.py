@@ -81,6 +81,13 @@ _FLAGS = {"reuse_furls": "--reuse-furls", "tunnel": "--tunnel", "resubmit": "--r
 _OPPOSITES = {"resubmit": "--no-resubmit", "tunnel": "--no-tunnel"}
 """What a flag is on the command line that is False; others are left out."""
 
+_ELSEWHERE = {
+    "engines": "; n is their number, and kind how they are started",
+    **dict.fromkeys(("n_jobs", "n_workers", "num_cpus", "processes"), "; use n"),
+    "profile": "; use cluster_id",
+}
+"""What other packages have, and what to use instead."""
+
 OPTIONS = (*_WORD_OPTIONS, *_COMMAND_OPTIONS, *_LIST_OPTIONS, *_FLAGS, "env", "hosts")
 
 
@@ -93,7 +100,7 @@ def command_options(options: Mapping[str, Any]) -> list[str]:
     found = []
     for name, value in options.items():
         if name not in OPTIONS:
-            meant = did_you_mean(name, [*_ARGUMENTS, *OPTIONS])
+            meant = _ELSEWHERE.get(name) or did_you_mean(name, [*_ARGUMENTS, *OPTIONS])
             raise TypeError(
                 f"a cluster has no option {name!r}"
                 + (meant or f"; there are: {', '.join([*_ARGUMENTS, *sorted(OPTIONS)])}")

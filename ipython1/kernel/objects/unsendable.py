@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any, Final
 
 from ipython1.core.interrupt import raised_by_handler
@@ -21,11 +22,13 @@ def find_unsendable(value: object, dumps: Callable[[Any], object]) -> str:
     """
     found = ""
     seen: set[int] = set()
-    for _ in range(_DEPTH):
+    for _ in range(0 if isinstance(value, Future) else _DEPTH):
         seen.add(id(value))
         for label, part in _parts(value):
             if id(part) in seen or _can_be_sent(part, dumps):
                 continue
+            if isinstance(part, Future):
+                return described(part)
             found = f"{label}, {described(part)}," if label else found
             value = part
             break
@@ -49,7 +52,8 @@ def _can_be_sent(part: object, dumps: Callable[[Any], object]) -> bool:
 def described(value: object) -> str:
     """Describe an object by its type, as errors do."""
     kind = type(value)
-    return f"an object of type {kind.__module__}.{kind.__qualname__}".replace("builtins.", "")
+    text = f"an object of type {kind.__module__}.{kind.__qualname__}".replace("builtins.", "")
+    return f"{text} (give its result() instead)" if isinstance(value, Future) else text
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from ipython1.daemon import osprocess
-from ipython1.kernel.host import sharedmemory
 from ipython1.kernel.host.hosts import user_label
 from ipython1.kernel.scripts.findings import Finding, within_limit
 from ipython1.kernel.watching.amounts import bytes_text
@@ -21,17 +20,13 @@ PATIENCE: Final = 5.0
 
 
 def check_machine() -> Iterator[Finding]:
-    """Look at one thing after the other."""
-    import psutil
-
+    """Look at one thing after the other, with imports in each that needs some: a package may be missing."""
     yield within_limit(GROUP, "system", _system)
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     yield Finding(GROUP, "cores", "ok", f"{cores}; so many engines are started by default")
-    memory = psutil.virtual_memory()
-    text = f"{bytes_text(memory.available)} of {bytes_text(memory.total)} are free"
-    yield Finding(GROUP, "memory", "ok", text)
+    yield within_limit(GROUP, "memory", _memory)
     yield within_limit(GROUP, "loopback", loopback, "bad")
     yield within_limit(GROUP, "TLS", handshake, "bad")
     yield within_limit(GROUP, "address", _address)
@@ -51,6 +46,14 @@ def check_machine() -> Iterator[Finding]:
 
 def _system() -> Finding:
     return Finding(GROUP, "system", "ok", f"{platform.platform()}, {user_label()}")
+
+
+def _memory() -> Finding:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    text = f"{bytes_text(memory.available)} of {bytes_text(memory.total)} are free"
+    return Finding(GROUP, "memory", "ok", text)
 
 
 def loopback() -> Finding:
@@ -115,6 +118,8 @@ def shared_memory() -> Finding:
 
     :raises OSError: if the system does not allow it.
     """
+    from ipython1.kernel.host import sharedmemory
+
     if not sharedmemory.is_available():
         off = os.environ.get(sharedmemory.SWITCH) == "0"
         why = f"${sharedmemory.SWITCH} is 0" if off else "this system has none that can be used"

@@ -6,11 +6,10 @@ has a module with a ``make_parser()`` and a ``run(given)``, which gives the exit
 
 from __future__ import annotations
 
-import errno
-import os
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from ipython1.kernel.scripts.output import writing
 
 if TYPE_CHECKING:
     import argparse
@@ -25,9 +24,6 @@ COMPLETION: Final = "_ARGCOMPLETE"
 
 STARTING: Final = ("start", "engines")
 """Words that start processes; they have the options of a cluster."""
-
-
-_OUTPUT_ERRORS: Final = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Word(NamedTuple):
@@ -92,19 +88,7 @@ def run_word(word: str, argv: Sequence[str]) -> int:
     """
     module = WORDS[word].load()
     given = module.make_parser().parse_args(argv)
-    try:
-        status = int(module.run(given))
-        sys.stdout.flush()
-    except OSError as problem:
-        if problem.errno not in _OUTPUT_ERRORS:
-            raise
-        # What is flushed at the exit goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(problem, BrokenPipeError):  # who reads has enough
-            return 0
-        print(f"ipcluster: the output cannot be written: {problem.strerror}", file=sys.stderr)
-        return 1
-    return status
+    return writing("ipcluster", lambda: int(module.run(given)))
 
 
 def word_parser(word: str, text: str = "") -> OneLineParser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
@@ -81,8 +82,16 @@ def within_limit(
     return found[0] if found else Finding(group, name, late, f"no answer within {limit:g} s")
 
 
-def ask(command: Sequence[str], limit: float = LIMIT, cwd: str | Path | None = None) -> Answer:
-    """Run a program, which can read nothing; it is killed with all that it started when it takes too long."""
+def ask(
+    command: Sequence[str],
+    limit: float = LIMIT,
+    cwd: str | Path | None = None,
+    grace: float = 0.0,
+) -> Answer:
+    """Run a program, which can read nothing; it is killed with all that it started when it takes too long.
+
+    :param grace: seconds for it to tidy up, after an interrupt; without, it is killed at once.
+    """
     try:
         process = subprocess.Popen(
             command,
@@ -98,11 +107,11 @@ def ask(command: Sequence[str], limit: float = LIMIT, cwd: str | Path | None = N
     try:
         output, _ = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
-        _kill(process)
+        _end(process, grace)
         process.communicate()
         return Answer(None, f"no answer within {limit:g} s")
     except BaseException:
-        _kill(process)
+        _end(process, grace)
         raise
     finally:
         _running.discard(process)
@@ -113,6 +122,17 @@ def kill_all() -> None:
     """Kill the programs that probes still wait for, as after Ctrl-C, which does not reach them."""
     for process in list(_running):
         _kill(process)
+
+
+def _end(process: subprocess.Popen[bytes], grace: float) -> None:
+    try:
+        if grace and osprocess.send_signal(process.pid, signal.SIGINT):
+            process.communicate(timeout=grace)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        if process.poll() is None:
+            _kill(process)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

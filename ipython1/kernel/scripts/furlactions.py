@@ -37,7 +37,7 @@ CONTROLLER: Final = "the controller"
 ANSWER_LIMIT: Final = 30.0
 """Seconds that a controller has to answer."""
 
-_NAMES: Final = "engine, multiengine, task, monitor, or the name of an interface of your own"
+_NAMES: Final = "one of engine, multiengine, task, monitor, or the name of an interface of your own"
 
 
 def make_parser() -> arguments.OneLineParser:

@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
             client.execute("answer = 6 * 7")
             (answer,) = client.pull("answer")
     except (KernelError, OSError) as problem:
-        print(" ".join(str(problem).split("\n")[:3]))
+        print("; ".join(str(problem).split("\n")[:3]).replace(":; ", ": "))
         return 1
     print(f"started in {started:.1f} s, computed {answer}, and stopped")
     return 0 if answer == 42 else 1

@@ -169,6 +169,8 @@ class ClientModuleTests(unittest.SynchronousTestCase):
 
         with self.assertRaisesRegex(AttributeError, "'ipython1.kernel.client' has no .* 'taks'"):
             client.taks
+        with self.assertRaisesRegex(AttributeError, "'Client': MultiEngineClient.. works with all"):
+            client.Client
 
 
 class LoadingTests(unittest.SynchronousTestCase):

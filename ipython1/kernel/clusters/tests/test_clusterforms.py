@@ -122,3 +122,13 @@ class StateTests(SynchronousTestCase):
 
     def test_no_widget_outside_of_a_notebook(self) -> None:
         self.assertEqual(self.cluster._repr_mimebundle_(), {})
+
+    def test_names_of_other_packages_are_answered_with_those_of_here(self) -> None:
+        with self.assertRaisesRegex(AttributeError, r"'connect_client_sync': multiengine\(\)"):
+            self.cluster.connect_client_sync
+        with self.assertRaisesRegex(AttributeError, r"'start_cluster_sync': use start\(\)"):
+            self.cluster.start_cluster_sync
+        with self.assertRaisesRegex(TypeError, "no option 'engines'; n is their number, and kind"):
+            Cluster(engines="mpi")
+        with self.assertRaisesRegex(TypeError, "no option 'n_workers'; use n$"):
+            Cluster(n_workers=4)

@@ -10,6 +10,7 @@ import pickle
 import threading
 import types
 import weakref
+from concurrent.futures import Future
 from typing import Any
 
 import numpy
@@ -110,6 +111,12 @@ class ValuesTest(SynchronousTestCase):
         packed = dumps(array, snapshot=True)
         array[:] = 1
         self.assertEqual(loads(packed).sum(), 0)
+
+    def test_futures_are_no_arguments(self):
+        """As they are in dask and Ray: the error says what to give instead."""
+        for value in (Future(), [1, Future()], {"call": (Future(),)}):
+            error = self.assertRaises(SerializationError, dumps, value)
+            self.assertIn("Future (give its result() instead) cannot be sent", str(error))
 
     def test_what_cannot_be_sent_is_said_by_its_type(self):
         for value in (threading.Lock(), [1, threading.Lock()], io.FileIO(0, closefd=False)):

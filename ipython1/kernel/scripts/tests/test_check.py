@@ -9,11 +9,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 from ipython1 import __main__ as package_main
+from ipython1.daemon import osprocess
 from ipython1.kernel.scripts import checkaction, checkelsewhere, checkmachine, checkversions
 from ipython1.kernel.scripts.checkversions import Requirement, is_enough
 from ipython1.kernel.scripts.findings import Finding, ask, within_limit
@@ -73,6 +75,97 @@ class CheckTests(OptionsTestCase):
         with contextlib.redirect_stdout(written):
             self.assertEqual(package_main.main(["--check"]), 1)
         self.assertEqual(written.getvalue().splitlines()[-1], "to be mended: evil")
+
+    def test_a_missing_package_stops_no_probe(self) -> None:
+        """The check tells what is missing, so it needs nothing of that itself."""
+        names = (
+            "twisted foolscap zope.interface cryptography OpenSSL cloudpickle IPython traitlets configobj psutil "
+            "tqdm rich setproctitle argcomplete"
+        )
+        code = (
+            f"import sys; sys.modules.update(dict.fromkeys({names.split()}))\n"
+            "from ipython1 import __main__ as package_main\n"
+            "from ipython1.kernel.scripts import checkaction, findings\n"
+            "checkaction._cluster = lambda: findings.Finding('a trial', 'one engine', 'ok', '')\n"
+            f"sys.exit(package_main.main(['--check', '--json', '--ipython-dir={self.directory}']))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=self.environ(), capture_output=True, check=False
+        )
+        self.assertEqual((done.returncode, done.stderr), (1, b""))
+        found = {each["name"]: each for each in json.loads(done.stdout)}
+        self.assertEqual(found["TLS"]["state"], "bad")
+        for name in ("memory", "shared memory"):
+            self.assertIn("ModuleNotFoundError", found[name]["text"])
+
+    def test_a_directory_that_is_made_later(self) -> None:
+        """Whether it can be made is tried out, and nothing is left of that."""
+        self.without_trial()
+        status, found = self.check(f"--ipython-dir={self.directory}/new/ipython")
+        self.assertEqual((status, found["files"]["state"]), (0, "ok"))
+        self.assertEqual(list(self.directory.iterdir()), [])
+        (self.directory / "file").touch()
+        status, found = self.check(f"--ipython-dir={self.directory}/file/ipython")
+        self.assertEqual((status, found["files"]["state"]), (1, "bad"))
+        self.assertIn("cannot be made in", found["files"]["text"])
+
+    def test_no_place_for_the_trial(self) -> None:
+        self.patch(tempfile, "tempdir", str(self.directory / "missing"))
+        found = checkaction._cluster()
+        self.assertEqual(found.state, "bad")
+        self.assertRegex(found.text, r"^not tried: .*\$TMPDIR")
+
+    def environ(self, **variables: str) -> dict[str, str]:
+        path = os.pathsep.join(filter(None, sys.path))
+        return {**os.environ, "PATH": str(self.directory), "PYTHONPATH": path, **variables}
+
+    def start(self, stdout: int = subprocess.DEVNULL, **variables: str) -> subprocess.Popen[str]:
+        """Start a check in a process of its own."""
+        check = subprocess.Popen(
+            [sys.executable, "-m", "ipython1", "--check", f"--ipython-dir={self.directory}"],
+            env=self.environ(**variables),
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.addCleanup(check.wait)
+        self.addCleanup(check.kill)
+        return check
+
+    def test_a_reader_that_has_enough(self) -> None:
+        """As ``head -3``: no complaint."""
+        reading, writing = os.pipe()
+        os.close(reading)
+        check = self.start(writing)
+        os.close(writing)
+        self.assertEqual(check.communicate(timeout=PATIENCE), (None, ""))
+        self.assertEqual(check.returncode, 0)
+
+    def test_ctrl_c_during_the_trial(self) -> None:
+        """A line says so, and neither processes nor files are left."""
+        place = self.directory / "tmp"
+        place.mkdir()
+        check = self.start(TMPDIR=str(place))
+        deadline = time.monotonic() + PATIENCE
+        while not list(place.glob("*/log/ipcontroller*")):
+            self.assertIsNone(check.poll())
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
+        check.send_signal(signal.SIGINT)
+        _, complaint = check.communicate(timeout=PATIENCE)
+        self.assertEqual(complaint, "\npython -m ipython1: interrupted\n")
+        self.assertEqual(check.returncode, 1)
+        self.assertEqual(list(place.iterdir()), [])
+        left = [
+            each.pid
+            for each in osprocess.process_table().values()
+            if each.state != "Z" and osprocess.environment_of(each.pid).get("TMPDIR") == str(place)
+        ]
+        self.assertEqual(left, [])
+
+    def test_options_without_a_check(self) -> None:
+        line = self.assert_ends(2, package_main.main, ["--json"])
+        self.assertIn("options of --check", line)
 
     def test_words(self) -> None:
         line = self.assert_ends(2, package_main.main, ["ipclustr", "-n", "4"])
