@@ -54,7 +54,7 @@ class AwayNotice:
             self._pause *= FACTOR
             seconds = self._reactor.seconds() - self._since
             write_notice(
-                f"the controller is away since {seconds:.0f} s ({self._reason}); waiting; Ctrl-C stops waiting"
+                f"the controller has been away for {seconds:.0f} s ({self._reason}); waiting; Ctrl-C stops waiting"
             )
 
 

@@ -244,7 +244,7 @@ class AgainTest(ConnectCase):
             self.patch(awaynotice, "write_notice", self.told.append)
             await self.come_back()
             self.assertEqual(await asked, [0, 1])
-        self.assertIn("the controller is away since 0 s", self.told[0])
+        self.assertIn("the controller has been away for 0 s", self.told[0])
         self.assertIn("waiting; Ctrl-C stops waiting", self.told[0])
         self.assertIn("the controller is back after 0 s", self.told)
 
