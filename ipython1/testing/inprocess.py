@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 import uuid
 import weakref
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 from ipython1.kernel.basics.error import ClusterError, InvalidEngineID, KernelError
 from ipython1.kernel.basics.taskinterfaces import ITaskController
@@ -34,9 +35,13 @@ from ipython1.kernel.controller.multienginefc import IFCMultiEngine
 from ipython1.kernel.controller.taskfc import IFCTaskController
 from ipython1.kernel.host.hosts import host_identity
 from ipython1.kernel.wire import messages
+from ipython1.kernel.wire.link import FrameLink
 from ipython1.testing.memory import ReactorPump, connect_in_memory
 from ipython1.testing.numbers import check_engines
 from ipython1.testing.threadengine import ThreadEngine
+
+END_LIMIT: Final = 1.0
+"""Seconds that the engines' threads get to end."""
 
 
 class _EndingPump(ReactorPump):
@@ -64,14 +69,23 @@ class _Controller:
     """The controller and its faces; lives in the reactor's thread."""
 
     def __init__(self, pump: _EndingPump) -> None:
-        service = ControllerService(pump)
+        service = ControllerService(pump, request_stop=self.end)
         self.service = service
         self.engines = FCEngines(service)
         self.faces: dict[str, Any] = {
             messages.MULTIENGINE: IFCMultiEngine(IMultiEngine(service)),
             messages.TASK: IFCTaskController(ITaskController(service)),
         }
+        self.links: list[FrameLink] = []
+        self.ended = False
         service.recover()
+
+    def end(self) -> None:
+        """A client has ended it."""
+        self.ended = True
+        for link in self.links:
+            link.abort("the controller ended")
+        self.links.clear()
 
 
 class InProcessCluster:
@@ -117,8 +131,9 @@ class InProcessCluster:
         self._engines.clear()
         for engine in engines:
             blockingCallFromThread(engine.die)
+        limit = time.monotonic() + END_LIMIT
         for engine in engines:
-            engine.wait_ended()
+            engine.wait_ended(limit - time.monotonic())
         blockingCallFromThread(self._pump.end)
         self._controller = None
 
@@ -154,7 +169,8 @@ class InProcessCluster:
         return client
 
     def _connect(self, role: str) -> Connection:
-        face = self._started().faces[role]
+        controller = self._started()
+        face = controller.faces[role]
         origin = uuid.uuid4()
         end = ClientEnd(origin.bytes)
         hello = messages.Hello(
@@ -168,6 +184,7 @@ class InProcessCluster:
         def connect() -> None:
             session = face.accept(hello)
             link, there = connect_in_memory(self._pump, end, session)
+            controller.links.append(link)
             end.attach(link, session.attach(there))
             session.opened()
 
@@ -215,4 +232,6 @@ class InProcessCluster:
             raise ClusterError(
                 "this cluster is not started; call start(), or use it in a with statement"
             )
+        if self._controller.ended:
+            raise ClusterError("the controller of this cluster has ended")
         return self._controller

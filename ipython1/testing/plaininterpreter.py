@@ -48,6 +48,7 @@ class PlainInterpreter:
         return [(each.number, each.translated) for each in self._results[number:]]
 
     def run_source(self, source: str) -> None:
+        __tracebackhide__ = True
         exec(compile(source, "<command>", "exec"), self.user_ns)
 
     def call(
@@ -57,6 +58,7 @@ class PlainInterpreter:
         kwargs: Mapping[str, Any] | None = None,
         remember: bool = False,
     ) -> CallOutcome:
+        __tracebackhide__ = True
         started = time.time()
         out, err = io.StringIO(), io.StringIO()
         value, failure = None, None

@@ -257,9 +257,12 @@ class TemporaryCluster(Cluster):
         """What its processes have logged since their log files were so long; of each the last lines."""
         parts = []
         for path in self._log_files():
-            with path.open("rb") as file:
-                file.seek(sizes.get(path.name, 0))
-                lines = file.read().decode(errors="replace").splitlines()
+            try:
+                with path.open("rb") as file:
+                    file.seek(sizes.get(path.name, 0))
+                    lines = file.read().decode(errors="replace").splitlines()
+            except FileNotFoundError:  # it ends meanwhile
+                continue
             if lines:
                 parts.append("\n".join([f"== {path.name}", *lines[-LOG_LINES:]]))
         return "\n".join(parts)

@@ -32,9 +32,6 @@ from ipython1.testing.threadoutput import ThreadOutput
 if TYPE_CHECKING:
     from ipython1.kernel.controller.enginefc import FCEngines
 
-END_LIMIT: Final = 1.0
-"""Seconds that a thread gets to end; one that waits in a call of the system goes on until that returns."""
-
 AGAIN: Final = 0.01
 """Seconds between interrupts of an engine that is to end."""
 
@@ -100,6 +97,7 @@ class ThreadInterpreter(PlainInterpreter):
         kwargs: Mapping[str, Any] | None = None,
         remember: bool = False,
     ) -> CallOutcome:
+        __tracebackhide__ = True
         started = time.time()
         value, failure = None, None
         outermost, self._inside = not self._inside, True
@@ -200,6 +198,6 @@ class ThreadEngine:
             self._gate.request(self._gate.current)
             self._pump.callLater(AGAIN, self._insist)
 
-    def wait_ended(self) -> None:
-        """Wait until the thread has ended, but only for a moment."""
-        self._thread.join(END_LIMIT)
+    def wait_ended(self, seconds: float) -> None:
+        """Wait until the thread has ended, but no longer than that; one that waits in a call of the system goes on."""
+        self._thread.join(max(seconds, 0.0))

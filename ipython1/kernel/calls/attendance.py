@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -51,6 +51,8 @@ class Waited(enginewaits.Waited, Protocol):
     def streams(self) -> list[Key]: ...
 
     def output_since(self, key: Key, position: int) -> tuple[str, int]: ...
+
+    def whole_outputs(self, ids: Iterable[int]) -> Mapping[int, Mapping[str, Any]]: ...
 
     @property
     def has_widgets(self) -> bool: ...

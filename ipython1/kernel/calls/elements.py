@@ -9,7 +9,7 @@ import operator
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
 from queue import Empty, SimpleQueue
 from typing import Any, Final
@@ -273,6 +273,25 @@ class Elements(NamesHelp):
                 problem = call.request.problem_of(each, self._known)
                 if problem is not None:
                     found.setdefault(each.engine_id, problem)
+        return found
+
+    def whole_outputs(self, ids: Iterable[int]) -> dict[int, dict[str, str]]:
+        """Return what engines wrote, also while the call is running on other engines.
+
+        :param ids: the engines that are asked about.
+        :returns: ``stdout`` and ``stderr`` by engine id, of those that are done.
+        """
+        call = self._call
+        if call is None:
+            return {}
+        found = {each: {"stdout": "", "stderr": ""} for each in set(ids) - set(call.unfinished)}
+        with self._decode_lock:
+            for each in list(call.outcomes.values()) if found else ():
+                whole = found.get(each.engine_id)
+                if whole is not None:
+                    output = call.request.reading(each, self._known).output
+                    for stream in whole:
+                        whole[stream] += output.get(stream) or ""
         return found
 
     # -- elements

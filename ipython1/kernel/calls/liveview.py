@@ -34,6 +34,8 @@ class Outputs(Protocol):
 
     def output_since(self, key: Key, position: int) -> tuple[str, int]: ...
 
+    def whole_outputs(self, ids: Iterable[int]) -> Mapping[int, Mapping[str, Any]]: ...
+
     def take_steps(self) -> Sequence[tuple[int, Any]]: ...
 
 
@@ -129,8 +131,20 @@ class LiveView:
                 if text or dropped:
                     self._positions[key] = self._positions.get(key, 0) + dropped + len(text)
                     lines += self._lines.feed(key, text, dropped)
+            lines += self._of_engines_done(pending)
         lines += self._lines.tick()
         return lines
+
+    def _of_engines_done(self, pending: Outputs) -> Iterator[tuple[Key, str]]:
+        """Yield the rest of what moved when an engine ended: what it wrote last was perhaps not sent."""
+        moving = dict.fromkeys(key for key, _ in self._lines.moving())
+        if not moving:
+            return
+        outputs = pending.whole_outputs({engine_id for engine_id, _ in moving})
+        for key in moving:
+            whole = outputs.get(key[0], {}).get(key[1])
+            if whole:
+                yield from self._lines.close(key, self._lines.shown.rest(*key, whole))
 
     def _progress_lines(self) -> list[str]:
         if self._progress is None or self._area is None:

@@ -9,6 +9,7 @@ import contextlib
 import io
 import sys
 import threading
+import time
 import unittest
 
 from ipython1.kernel.engineworker import properties
@@ -22,6 +23,7 @@ from ipython1.kernel.error import (
 )
 from ipython1.kernel.task import MapTask, Task
 from ipython1.testing import InProcessCluster, InProcessTestCase
+from ipython1.testing.inprocess import END_LIMIT
 
 SOON = 20.0
 """Seconds within which what must happen has happened, also on a loaded machine."""
@@ -81,6 +83,8 @@ class CallTest(InProcessTestCase):
             self.mec.execute("1 / 0", targets=1)
         self.assertIsInstance(caught.exception.exceptions[0], ZeroDivisionError)
         self.assertEqual(caught.exception.elist[0][0], ZeroDivisionError)
+        self.assertNotIn("testing", caught.exception.elist[0][2])
+        self.assertIn("File <command>:1", caught.exception.elist[0][2])
 
     def test_each_engine_has_a_namespace_and_properties(self) -> None:
         self.mec.push({"a": "one"}, targets=1)
@@ -195,6 +199,13 @@ class EngineTest(InProcessTestCase):
         self.mec.kill(targets=[0, 1])
         self.assertEqual(self.cluster.ids, [2, 3])
 
+    def test_a_client_can_end_everything(self) -> None:
+        other = self.cluster.task()
+        self.mec.kill(controller=True)
+        self.assertRaises(ConnectionError, other.queue_status)
+        for call in (self.cluster.multiengine, self.cluster.add_engine, lambda: self.cluster.ids):
+            self.assertRaisesRegex(ClusterError, "controller of this cluster has ended", call)
+
 
 class LifeTest(unittest.TestCase):
     def test_nothing_is_left(self) -> None:
@@ -207,6 +218,19 @@ class LifeTest(unittest.TestCase):
         self.assertEqual([name for name in names if "engine" in name], [])
         self.assertRaises(ConnectionError, pending.result, SOON)
         self.assertRaises(ConnectionError, mec.get_ids)
+
+    def test_threads_that_cannot_be_interrupted_are_not_waited_for_one_by_one(self) -> None:
+        go_on = threading.Event()
+        events["stay"] = go_on
+        self.addCleanup(go_on.set)
+        with InProcessCluster(8) as cluster:
+            mec = cluster.multiengine()
+            mec.block = False
+            mec.apply(wait_for, "stay")
+            while [row["pending"] for _, row in mec.queue_status(block=True)].count(None):
+                pass
+            begun = time.monotonic()
+        self.assertLess(time.monotonic() - begun, 4 * END_LIMIT)
 
     def test_wrong_use(self) -> None:
         for wrong in (0, -1, "2", 1.0, True, None):

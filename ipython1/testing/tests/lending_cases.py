@@ -13,6 +13,7 @@ from unittest import mock
 from ipython1.kernel.client import MultiEngineClient
 from ipython1.kernel.error import ClusterError
 from ipython1.testing import ClusterLender, ClusterTestCase, InProcessTestCase, TemporaryCluster
+from ipython1.testing.cases import LOG_TITLE
 
 STUBBORN = """
 import time
@@ -66,6 +67,35 @@ class LenderTest(unittest.TestCase):
             with self.lender.lend(1) as again:
                 self.assertIs(again, cluster)
                 self.assertNotEqual(again.multiengine().apply(os.getpid), pid)
+
+
+class LogTest(unittest.TestCase):
+    def test_an_error_shows_what_the_cluster_logged_during_its_test(self) -> None:
+        class Case(ClusterTestCase):
+            def test_a_failure(self) -> None:
+                self.cluster.kill_engine(0)
+                self.assertEqual(self.cluster.ids, [0, 1])
+
+            def test_subtests(self) -> None:
+                for engine_id in range(2):
+                    with self.subTest(engine_id):
+                        self.cluster.kill_engine(engine_id)
+                        self.fail()
+
+            def test_success(self) -> None:
+                self.cluster.kill_engine(1)
+
+        result = unittest.TestResult()
+        for name in ("test_success", "test_a_failure", "test_subtests"):
+            Case(name).run(result)
+        self.assertEqual(result.errors, [])
+        first, *subtests = [text for _, text in result.failures]
+        for text, killed in ((first, [0]), (subtests[0], [0]), (subtests[1], [0, 1])):
+            self.assertEqual(text.count(LOG_TITLE), 1, text)
+            for engine_id in range(2):
+                line = f"engine {engine_id} is gone"
+                self.assertEqual(line in text, engine_id in killed, text)
+            self.assertNotIn("cases.py", text.replace("lending_cases.py", ""))
 
 
 class MistakeTest(unittest.TestCase):

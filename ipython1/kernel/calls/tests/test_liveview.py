@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -25,6 +25,7 @@ class Call:
     def __init__(self) -> None:
         self.texts: dict[Key, StreamedText] = {}
         self.steps: list[tuple[int, Any]] = []
+        self.whole: dict[int, dict[str, str]] = {}
 
     def write(self, engine_id: int, text: str, stream: str = "stdout") -> None:
         self.texts.setdefault((engine_id, stream), StreamedText()).add(text)
@@ -34,6 +35,9 @@ class Call:
 
     def output_since(self, key: Key, position: int) -> tuple[str, int]:
         return self.texts[key].since(position)
+
+    def whole_outputs(self, ids: Iterable[int]) -> Mapping[int, Mapping[str, str]]:
+        return {each: self.whole[each] for each in ids if each in self.whole}
 
     def take_steps(self) -> Sequence[tuple[int, Any]]:
         steps, self.steps = self.steps, []
@@ -75,6 +79,21 @@ class LiveViewTests(SynchronousTestCase):
         view.finish(results)
         self.assertEqual(self.seen(), ["[1] printed", "[0] 100%", "[1] 100%"])
         self.assertEqual([each["stdout"] for each in results.unseen()], ["", ""])
+
+    def test_the_bar_of_an_engine_that_is_done_is_complete(self) -> None:
+        """Although what it drew last was not sent, and others still run."""
+        view = LiveView(self.call, TerminalArea(self.screen))
+        self.call.write(0, "before\n")
+        for engine_id in range(2):
+            self.call.write(engine_id, "\r95%", "stderr")
+        view.update()
+        self.call.whole[0] = {"stdout": "before\n", "stderr": "100%\n"}
+        for _ in range(2):
+            view.update()
+            self.assertEqual(self.seen(), ["[0] before", "[0] 100%", "[1] 95%"])
+        self.call.whole[1] = {"stdout": "", "stderr": "100%\n"}
+        view.close(self.call.whole)
+        self.assertEqual(self.seen(), ["[0] before", "[0] 100%", "[1] 100%"])
 
     def test_why_it_waits(self) -> None:
         notes = ["no engine is registered; 12 tasks wait"]
