@@ -166,6 +166,12 @@ class FixtureTest(PluginCase):
                 seen.update(each[:2] for each in mec.apply(look))
                 assert len(seen) == 1
 
+            def test_streams(ipython1_engines):
+                ipython1_engines.execute("import sys; sys.stdout = sys.stderr = None")
+
+            def test_no_streams_of_others(ipython1_engines):
+                assert [each["stdout"] for each in ipython1_engines.execute("print(1)")] == ["1\\n"] * 2
+
             def test_names(ipython1_engines):
                 ipython1_engines.execute("a = 1; import os; os.chdir('/'); os.environ['CHANGED'] = ''")
                 ipython1_engines.set_properties({"b": 2})
@@ -200,7 +206,7 @@ class FixtureTest(PluginCase):
                 pass
             """
         )
-        output = self.pytest("-q", passed=8, failed=1)
+        output = self.pytest("-q", passed=10, failed=1)
         self.assertIn("test_names", output)
 
     def test_the_number_of_engines(self) -> None:

@@ -23,4 +23,6 @@ def put_back(path: Sequence[str]) -> None:
     if dict(os.environ) != environ:
         os.environ.clear()
         os.environ.update(environ)
+    if sys.__stdout__ is not None and sys.__stderr__ is not None:
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     sys.path[:] = [*own_path, *(each for each in path if each not in own_path)]

@@ -185,7 +185,8 @@ class TemporaryCluster(Cluster):
         raise ClusterError(f"the cluster cannot be reset: its engines {self.ids} do not stay")
 
     def _reset(self, fresh: bool) -> None:
-        _, tc = self._admins()
+        mec, tc = self._admins()
+        mec.clear_queue().get_result(timeout=RESET_LIMIT)  # or the controller does not answer
         status = tc.queue_status(verbose=True)
         unfinished = [*status["scheduled"], *status["pending"]]
         for task_id in unfinished:

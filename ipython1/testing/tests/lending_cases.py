@@ -68,6 +68,15 @@ class LenderTest(unittest.TestCase):
                 self.assertIs(again, cluster)
                 self.assertNotEqual(again.multiengine().apply(os.getpid), pid)
 
+    def test_a_controller_that_does_not_answer_is_not_waited_for(self) -> None:
+        with mock.patch("ipython1.testing.temporary.RESET_LIMIT", 0.5):
+            with self.lender.lend(1) as cluster:
+                controller = cluster.status().controller
+                assert controller is not None and controller.pid is not None
+                os.kill(controller.pid, signal.SIGSTOP)
+        with self.lender.lend(1) as other:
+            self.assertIsNot(other, cluster)
+
 
 class LogTest(unittest.TestCase):
     def test_an_error_shows_what_the_cluster_logged_during_its_test(self) -> None:
