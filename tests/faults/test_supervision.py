@@ -189,6 +189,8 @@ class ControllerStarts(FaultCase):
             self.assertEqual(tc.queue_status(verbose=True).reasons, {task: line})
             self.assertIn(f"  warning: {line}", cluster.run_command("ipcluster", "status").stdout)
             mec.execute("print(1)")
+            with self.assertRaisesRegex(client.ResultNotCompleted, "journal cannot be written"):
+                client.TaskClient(timeout=0.5)
             kill(cluster.controller)
             seconds, mec = timed(self.whole_again, cluster)
             say(f"whole again after {seconds:.1f} s")

@@ -16,6 +16,11 @@ class Warnings:
         self._lines: list[str] = []
         self._observers: list[Callable[[list[str]], None]] = []
 
+    @property
+    def lines(self) -> Sequence[str]:
+        """What the controller told last; empty when all is well."""
+        return self._lines
+
     def observe(self, call: Callable[[list[str]], None]) -> None:
         """Call ``call`` with the lines, now and when they have changed."""
         self._observers.append(call)

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from ipython1.checks import check_int, check_timeout
 from ipython1.core.interrupt import raised_by_handler
-from ipython1.kernel.basics.error import InvalidDeferredID, NotAPendingResult
+from ipython1.kernel.basics.error import InvalidDeferredID, NotAPendingResult, ResultNotCompleted
 from ipython1.kernel.calls.calls import Reading, Request, Targets
 from ipython1.kernel.calls.connect import Connection, open_connection
 from ipython1.kernel.calls.enginecount import wait_for_engines
@@ -449,7 +449,11 @@ def get_task_client(
         client = AsyncTaskClient(
             await open_connection(reactor, furl_or_file, "task", timeout, reconnect_timeout, ssh)
         )
-        await client.begin()
+        try:
+            await client.begin(timeout)
+        except ResultNotCompleted:
+            await client.close()
+            raise
         return client
 
     return awaitable(connect())

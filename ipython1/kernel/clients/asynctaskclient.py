@@ -56,12 +56,14 @@ class AsyncTaskClient(TaskMethods):
         """
         self._connection.end.on_lost.append(callback)
 
-    async def begin(self) -> None:
+    async def begin(self, timeout: float | None = None) -> None:
         """Prepare the client; must be called once, before any other method.
 
+        :param timeout: how long the controller may take, in seconds; None (default) for any time.
         :raises ConnectionError: if the connection to the controller is lost.
+        :raises ResultNotCompleted: if the time is over; tells what is wrong with the controller (a full disk).
         """
-        await self._tasks.begin()
+        await self._tasks.begin(timeout)
 
     # -- running
 

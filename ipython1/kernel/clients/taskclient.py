@@ -58,6 +58,7 @@ class TaskClient(TaskCalls):
         is read there.  Default: none.
     :raises SecurityError: if the FURL cannot be found or read, or the controller refuses it.
     :raises ConnectionError: if the controller does not answer.
+    :raises ResultNotCompleted: if the controller cannot take tasks within that time, as its disk is full.
 
     A client that is garbage-collected closes its connection when its tasks have reached the controller, where other
     clients can fetch their results, and its last map is done.
@@ -82,7 +83,12 @@ class TaskClient(TaskCalls):
         super().__init__(connection)
         if connection is not furl_or_file:
             connection.close_when_unused(self._tasks.flushed)
-        blockingCallFromThread(self._tasks.begin, timeout=timeout)
+        try:
+            blockingCallFromThread(self._tasks.begin, timeout)
+        except ResultNotCompleted:
+            if connection is not furl_or_file:
+                connection.close_blocking()
+            raise
 
     def close(self) -> None:
         """Close the connection.  Tasks continue, and other clients can fetch their results."""

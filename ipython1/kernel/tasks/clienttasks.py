@@ -25,9 +25,15 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as AnswerLate
 from twisted.logger import Logger
 
-from ipython1.kernel.basics.error import ClientClosed, ConnectionError, KernelError
+from ipython1.kernel.basics.error import (
+    ClientClosed,
+    ConnectionError,
+    KernelError,
+    ResultNotCompleted,
+)
 from ipython1.kernel.calls.awaynotice import write_notice
 from ipython1.kernel.calls.clientlink import CLOSED, ClientEnd
 from ipython1.kernel.tasks.deliveries import Deliveries
@@ -115,12 +121,21 @@ class ClientTasks:
 
     # -- the link, in the reactor's thread
 
-    async def begin(self) -> None:
+    async def begin(self, timeout: float | None = None) -> None:
         """Get the first ids and credit.
 
+        :param timeout: how long the controller may take, in seconds; None (default) for any time.
         :raises ConnectionError: if the controller is gone for good.
+        :raises ResultNotCompleted: if the time is over; tells what is wrong with the controller (a full disk).
         """
-        block, credit = await self._end.ask("begin")
+        answer = self._end.ask("begin")
+        if timeout is not None:
+            answer.addTimeout(timeout, self._reactor)
+        try:
+            block, credit = await answer
+        except AnswerLate:
+            late = f"no answer within {timeout:g} s"
+            raise ResultNotCompleted("; ".join((late, *self._end.warnings.lines))) from None
         self._limit_sizes()
         self._outbox.begin((block[0], block[1]), (credit[0], credit[1]))
         self._end.settle_first = lambda: Deferred.fromCoroutine(self._settle())
