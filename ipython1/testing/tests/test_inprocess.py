@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from ipython1.testing.tests.apart import run_apart
 from ipython1.testing.threadoutput import ThreadOutput
 
 
 class InProcessTest(SynchronousTestCase):
     def test_in_a_process_of_its_own(self) -> None:
         """The cases of ``inprocess_cases``."""
-        result = subprocess.run(
-            [sys.executable, "-m", "unittest", "-v", "ipython1.testing.tests.inprocess_cases"],
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
-        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
-        self.assertIn("OK", result.stderr)
+        run_apart(self, "inprocess_cases")
 
 
 class OutputTest(SynchronousTestCase):

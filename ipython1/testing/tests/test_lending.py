@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 from twisted.trial.unittest import SynchronousTestCase
+
+from ipython1.testing.tests.apart import run_apart
 
 
 class LendingTest(SynchronousTestCase):
     def test_in_a_process_of_its_own(self) -> None:
         """The cases of ``lending_cases``."""
-        result = subprocess.run(
-            [sys.executable, "-m", "unittest", "-v", "ipython1.testing.tests.lending_cases"],
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
-        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
-        self.assertIn("OK", result.stderr)
+        run_apart(self, "lending_cases")
